@@ -1,0 +1,1 @@
+"""Statistics: ratios, their decomposition, intervals and plans. Pure: numbers in, numbers out."""

@@ -1,0 +1,188 @@
+"""Totals and ratios of queries' joules and seconds as `Estimate`s, the four parts of the interval kept apart.
+
+- Prompts: `bootstrap`.
+- Reading: the errors of different queries are taken as independent, so a total's is their root of squares. Where
+  two queries touch, they share an edge's error with opposite signs, so this is an upper bound there.
+- Run to run: unknown within one repeat.
+- Gain: systematic. It does not shrink with the number of queries, and cancels in a ratio on one board.
+
+Estimated joules (`Method.ESTIMATED`) carry a value and nothing else: the error of the hardware model is not known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.analysis.bootstrap import Interval, column, mean_interval, ratio_interval
+from harness.analysis.measured import QueryFigures, quadrature
+from harness.records import Channel, Estimate, Finding, FindingCode, Method
+
+Gains = Mapping[tuple[str, Method], float | None]
+"""Relative 95 % half-width of each device's systematic gain; None: unknown."""
+
+ONE_RUN = Finding(code=FindingCode.ONE_RUN)
+ESTIMATED = Finding(code=FindingCode.ESTIMATED_ENERGY)
+
+
+def gains_of(channels: Sequence[Channel]) -> Gains:
+    """The gains that the channels declare."""
+    return {(channel.device, channel.method): channel.gain_half_width for channel in channels}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnergyTotal:
+    """The joules of several queries, and what is uncertain about them."""
+
+    energy_j: float
+    half_width_reading_j: float | None
+    by_device_j: Mapping[tuple[str, Method], float]
+
+    def half_width_gain_j(self, gains: Gains) -> float | None:
+        """Joules by which the devices' gains may have moved the total; devices err independently."""
+        moved = [(gains.get(device), energy_j) for device, energy_j in self.by_device_j.items()]
+        return quadrature(None if gain is None else gain * energy_j for gain, energy_j in moved)
+
+
+def with_energy(figures: Sequence[QueryFigures]) -> list[QueryFigures]:
+    """Those whose energy is known."""
+    return [query for query in figures if query.energy_j is not None]
+
+
+def energies_j(figures: Sequence[QueryFigures]) -> list[float]:
+    """Joules of queries whose energy is known."""
+    return [query.energy_j for query in figures if query.energy_j is not None]
+
+
+def total(figures: Sequence[QueryFigures]) -> EnergyTotal:
+    """Sum of queries whose energy is known."""
+    by_device_j: dict[tuple[str, Method], float] = {}
+    for query in figures:
+        for device in query.devices:
+            key = (device.device, device.method)
+            by_device_j[key] = by_device_j.get(key, 0.0) + device.energy_j
+    return EnergyTotal(
+        energy_j=math.fsum(energies_j(figures)),
+        half_width_reading_j=quadrature(query.energy_half_width_j for query in figures),
+        by_device_j=by_device_j,
+    )
+
+
+def left_out(figures: Sequence[QueryFigures]) -> tuple[Finding, ...]:
+    """Why some answered queries are not in the energies, each reason with its count."""
+    reasons = Counter(query.why_no_energy for query in figures if query.why_no_energy is not None)
+    return tuple(
+        Finding(
+            code=code,
+            detail=f"{count} of {len(figures)} answered queries have no energy and are in no mean of joules",
+        )
+        for code, count in reasons.items()
+    )
+
+
+def energy_per(
+    figures: Sequence[QueryFigures],
+    denominators: Sequence[float],
+    gains: Gains,
+    *,
+    estimated: bool,
+    interval: Callable[..., Interval] = ratio_interval,
+    findings: tuple[Finding, ...] = (),
+) -> Estimate:
+    """Total joules over a total of something else: queries (ones), tokens, right answers.
+
+    Args:
+        figures: Queries whose energy is known.
+        denominators: One per query.
+        gains: Of the devices.
+        estimated: Whether the joules are a hardware model's.
+        interval: Over prompts, from joules and denominators.
+        findings: To add.
+
+    Returns:
+        Joules per unit of the denominator; None where there is nothing to divide by.
+    """
+    summed = total(figures)
+    denominator = math.fsum(denominators)
+    if denominator <= 0:
+        return Estimate(value=None, findings=findings)
+    value = summed.energy_j / denominator
+    if estimated:
+        return Estimate(value=value, findings=(ESTIMATED, *findings))
+    prompts = interval(column(energies_j(figures)), column(denominators))
+    return Estimate(
+        value=value,
+        low=prompts.low,
+        high=prompts.high,
+        half_width_reading=divided(summed.half_width_reading_j, denominator),
+        half_width_gain=divided(summed.half_width_gain_j(gains), denominator),
+        findings=(*findings, *prompts.findings, ONE_RUN),
+    )
+
+
+def net_energy(figures: Sequence[QueryFigures], gains: Gains, *, estimated: bool) -> Estimate:
+    """Mean joules above idle, signed.
+
+    The idle power's error is common to all queries of a session: within a session and a device it adds up
+    and does not shrink with their number; sessions and devices are independent.
+    """
+    known = [(query, query.net) for query in figures if query.net is not None]
+    if not known:
+        return Estimate(value=None, findings=(Finding(code=FindingCode.NO_IDLE_BASELINE),))
+    n = len(known)
+    value = math.fsum(net.energy_j for _, net in known) / n
+    if estimated:
+        return Estimate(value=value, findings=(ESTIMATED,))
+    common: dict[tuple[int, str], float] = {}
+    for query, net in known:
+        for device, half_width_j in net.half_width_baseline_j.items():
+            key = (query.session, device)
+            common[key] = common.get(key, 0.0) + half_width_j
+    own = quadrature(net.half_width_own_j for _, net in known)
+    reading = None if own is None else quadrature((own, *common.values()))
+    gross = total([query for query, _ in known])
+    gain_j = gross.half_width_gain_j(gains)
+    prompts = mean_interval(column([net.energy_j for _, net in known]))
+    missing = len(figures) - n
+    detail = f"{missing} of {len(figures)} queries have no net energy and are left out"
+    findings = (Finding(code=FindingCode.NO_IDLE_BASELINE, detail=detail),) if missing else ()
+    return Estimate(
+        value=value,
+        low=prompts.low,
+        high=prompts.high,
+        half_width_reading=divided(reading, n),
+        # Gain multiplies gross and idle alike, so the net moves by the same fraction.
+        half_width_gain=None if gain_j is None or gross.energy_j <= 0 else abs(value) * gain_j / gross.energy_j,
+        findings=(*findings, *prompts.findings, ONE_RUN),
+    )
+
+
+def duration_per_query(figures: Sequence[QueryFigures]) -> Estimate:
+    """Mean seconds. The clock's own error is nanoseconds, so only prompts and repeats are uncertain."""
+    if not figures:
+        return Estimate(value=None, findings=(Finding(code=FindingCode.TOO_FEW_QUERIES),))
+    durations_s = column([query.duration_s for query in figures])
+    prompts = ratio_interval(durations_s, np.ones(len(figures)))
+    return Estimate(
+        value=float(durations_s.mean()),
+        low=prompts.low,
+        high=prompts.high,
+        findings=(*prompts.findings, ONE_RUN),
+    )
+
+
+def scaled(estimate: Estimate, factor: float) -> Estimate:
+    """The same statistic in another unit."""
+    parts = ("value", "low", "high", "half_width_reading", "half_width_runs", "half_width_gain")
+    values = {name: getattr(estimate, name) for name in parts}
+    changed = {name: None if value is None else value * factor for name, value in values.items()}
+    return Estimate(**changed, findings=estimate.findings)
+
+
+def divided(value: float | None, denominator: float) -> float | None:
+    """A quotient that stays unknown where its numerator is."""
+    return None if value is None else value / denominator

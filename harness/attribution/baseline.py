@@ -1,0 +1,79 @@
+"""Idle power of each device in a session, and net energy above it.
+
+The baseline is measured with the model loaded, before the queries and after them. Its error is common to every
+query of the session: it does not shrink with their number.
+
+Pure: readings in, readings out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from harness.records import Boundary, IntervalRecord, Method, Reading
+
+IDLE_NAMES = ("idle_before", "idle_after")
+DRIFT_LIMIT = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """Idle power of one device in one session, in watts. `half_width_w` is None for an estimate."""
+
+    device: str
+    boundary: Boundary
+    power_idle_w: float
+    half_width_w: float | None
+    drifted: bool
+
+
+def baselines(intervals: Iterable[IntervalRecord]) -> dict[str, Baseline]:
+    """The baseline of each device of one session that was idle at least once with its energy known."""
+    by_device: dict[str, list[Reading]] = {}
+    for interval in intervals:
+        if interval.name in IDLE_NAMES:
+            for reading in interval.readings:
+                if reading.energy_gross_j is not None and reading.duration_s > 0:
+                    by_device.setdefault(reading.device, []).append(reading)
+    return {device: _baseline(device, readings) for device, readings in by_device.items()}
+
+
+def with_net(reading: Reading, baseline: Baseline | None) -> Reading:
+    """The reading with its net fields filled; unchanged where energy or baseline is unknown."""
+    if baseline is None or reading.energy_gross_j is None:
+        return reading
+    net_j = reading.energy_gross_j - baseline.power_idle_w * reading.duration_s
+    half_width_j = None
+    if reading.energy_gross_half_width_j is not None and baseline.half_width_w is not None:
+        half_width_j = math.hypot(reading.energy_gross_half_width_j, baseline.half_width_w * reading.duration_s)
+    return reading.model_copy(
+        update={
+            "power_idle_w": baseline.power_idle_w,
+            "energy_net_j": net_j,
+            "energy_net_half_width_j": half_width_j,
+        }
+    )
+
+
+def _baseline(device: str, readings: Sequence[Reading]) -> Baseline:
+    powers = [_energy_j(reading) / reading.duration_s for reading in readings]
+    power_w = sum(powers) / len(powers)
+    spread_w = (max(powers) - min(powers)) / 2
+    half_width_w = None
+    if readings[0].method is not Method.ESTIMATED:
+        each = [(reading.energy_gross_half_width_j or 0.0) / reading.duration_s for reading in readings]
+        half_width_w = math.hypot(spread_w, math.hypot(*each) / len(each))
+    return Baseline(
+        device=device,
+        boundary=readings[0].boundary,
+        power_idle_w=power_w,
+        half_width_w=half_width_w,
+        drifted=2 * spread_w > DRIFT_LIMIT * power_w,
+    )
+
+
+def _energy_j(reading: Reading) -> float:
+    assert reading.energy_gross_j is not None
+    return reading.energy_gross_j

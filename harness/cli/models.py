@@ -1,0 +1,66 @@
+"""`harness models`: the catalogue, and which of it fits this machine's cards."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.config import ModelEntry
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+HEADROOM = 1.2
+"""Weights times this must fit: the cache of a context, activations and CUDA's own memory come on top."""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Announce the verb."""
+    parser = subparsers.add_parser(
+        "models",
+        help="the models known by name, and which fit this card",
+        description="The models known by name, how each is asked to think, and whether that was seen to work.",
+    )
+    parser.add_argument("--fits", action="store_true", help="only those whose weights fit into one GPU of this machine")
+    parser.add_argument("--models", default=None, metavar="FILE", help="another models.yaml")
+    parser.set_defaults(main=main)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the catalogue as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.config import load_catalogue
+    from harness.environment.machine import visible_gpus
+    from harness.errors import NoSensor
+
+    catalogue = load_catalogue(options.models)
+    memory_bytes = max((board.memory_bytes or 0 for board in visible_gpus()), default=0)
+    if options.fits and not memory_bytes:
+        raise NoSensor("No NVIDIA GPU is visible, so nothing can be said to fit.", "harness doctor")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "source", "modes", "proven", "class", "weights"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "weights" else "left")
+    for entry in catalogue.models:
+        if options.fits and not fits(entry, memory_bytes):
+            continue
+        mechanism = catalogue.reasoning.get(entry.reasoning or "")
+        table.add_row(
+            entry.name,
+            entry.source,
+            ", ".join(mechanism.modes) if mechanism else "default",
+            mechanism.proven.date if mechanism and mechanism.proven else "-",
+            entry.aies_class or "-",
+            f"{entry.weight_bytes / 1e9:.2g} GB" if entry.weight_bytes else "?",
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    if options.fits:
+        console.print(f"\nFit into {memory_bytes / 1e9:.0f} GB with a fifth to spare for the context.")
+    return 0
+
+
+def fits(entry: ModelEntry, memory_bytes: int) -> bool:
+    """Whether an entry's weights, with headroom, fit into so many bytes; unknown sizes do not."""
+    return entry.weight_bytes is not None and entry.weight_bytes * HEADROOM <= memory_bytes

@@ -1,0 +1,67 @@
+"""The command line: its verbs, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import harness
+from harness.errors import ExitCode, HarnessError
+
+VERBS = ("run", "report", "verify", "models", "doctor")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that offers the nearest valid word, and ends with this program's exit code."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, what was probably meant, and where help is."""
+        self.exit(ExitCode.USAGE, f"harness: {message}.{self._nearest(message)}\nSee `{self.prog} --help`.\n")
+
+    def _nearest(self, message: str) -> str:
+        known = list(VERBS)
+        for action in self._actions:
+            known += action.option_strings
+        words = re.findall(r"unrecognized arguments: (\S+)|invalid choice: '([^']+)'", message)
+        for word in (part for pair in words for part in pair if part):
+            near = difflib.get_close_matches(word.partition("=")[0], known, n=1)
+            if near:
+                return f" Did you mean {near[0]!r}?"
+        return ""
+
+
+def build_parser() -> Parser:
+    """The parser with every verb. Verbs import what they need when they run."""
+    parser = Parser(
+        prog="harness",
+        description="Joules per query for open language models: measured, bounded, traceable to a sensor.",
+        epilog="Start with `harness run`: it measures the embedded model with thinking off and on.",
+    )
+    parser.add_argument("--version", action="version", version=f"harness {harness.__version__}")
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
+    for verb in VERBS:
+        import_module(f"harness.cli.{verb}").add_parser(subparsers)
+    return parser
+
+
+def run_verb(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return int(options.main(options))
+    except HarnessError as error:
+        sys.stdout.flush()
+        sys.stderr.write(f"\nharness: {error}\n  → {error.next_step}\n")
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nharness: interrupted.\n")
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`harness models | head`): nothing is wrong.
+        sys.stderr.close()
+        return int(ExitCode.OK)

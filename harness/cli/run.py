@@ -1,0 +1,79 @@
+"""`harness run`: measure models, mode by mode and query by query, and end with a receipt."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+NOT_IN_SPEC = {"main", "verb", "file", "resume", "plan", "set"}
+EPILOG = """\
+examples:
+  harness run                                        the embedded model, thinking off and on, no download
+  harness run --model qwen3-8b --num-prompts 100     a catalogued model on this machine's GPU
+  harness run --model ./my-model --prompts my.jsonl  your model, your prompts
+  harness run study.yaml --seed 7                    a run file; flags win over it
+  harness run --resume latest                        complete a run that was stopped or killed
+"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Announce the verb."""
+    parser = subparsers.add_parser(
+        "run",
+        help="measure models, query by query, thinking off and on",
+        description="Measure models, mode by mode and query by query, and end with a receipt.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("file", nargs="?", default=None, metavar="FILE.yaml", help="run file with the same keys")
+    what = parser.add_argument_group("what is measured")
+    what.add_argument(
+        "--model", action="append", metavar="NAME|ID|DIR|FILE.gguf", help="may be repeated; ID@COMMIT pins"
+    )
+    what.add_argument("--models", metavar="FILE", help="another models.yaml")
+    what.add_argument("--mode", metavar="off,on,...", help="default: off,on where the model has both")
+    what.add_argument("--prompts", metavar="SET|FILE|hub:ID@REV:COLUMN", help="chains, everyday, gsm8k, ..., or yours")
+    what.add_argument("--num-prompts", type=int, metavar="N", help="a nested sample: 50 are inside 200")
+    what.add_argument("--max-new-tokens", type=int, metavar="N", help="the same cap in every mode")
+    what.add_argument("--repeats", type=int, metavar="R", help="whole runs of each model (run-to-run spread)")
+    what.add_argument("--seed", type=int, metavar="S", help="of the prompts' order and of sampling (default: 0)")
+    how = parser.add_argument_group("how it is run")
+    how.add_argument("--dtype", metavar="D", help="auto, float32, bfloat16, float16")
+    how.add_argument("--quantization", metavar="Q", help="none, int8, int4, fp8")
+    how.add_argument(
+        "--accept-precision", action="store_true", help="measure although weights run in another precision"
+    )
+    how.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:N")
+    how.add_argument("--trust-remote-code", action="store_true", help="execute the model's own code (recorded)")
+    how.add_argument("--meter-gpus", metavar="auto|all|none|UUID|INDEX,...", help="auto: those that hold the model")
+    how.add_argument("--set", action="append", default=[], metavar="a.b=c", help="any key of a run file")
+    out = parser.add_argument_group("what is kept")
+    out.add_argument("--output-dir", metavar="DIR", help="default: results")
+    out.add_argument("--resume", default=None, metavar="RUN", help="complete a run: a path, a run id, or latest")
+    out.add_argument("--plan", action="store_true", default=False, help="stop after five pilot queries per mode")
+    out.add_argument("--store-text", metavar="full|hash|none", help="of answers (default: full)")
+    out.add_argument("--tariff", type=float, metavar="PRICE", help="of a kWh, for the receipt")
+    parser.set_defaults(main=main)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Read the flags, then hand over."""
+    from harness.study import Study
+
+    flags: dict[str, Any] = {key: value for key, value in vars(options).items() if key not in NOT_IN_SPEC}
+    study = (
+        Study.resumed(options.resume, flags, tuple(options.set))
+        if options.resume
+        else Study.new(options.file, flags, tuple(options.set))
+    )
+    return study.run(pilot_only=options.plan)
+
+
+def output_dir(options: argparse.Namespace) -> Path:
+    """Where runs are looked up."""
+    return Path(options.output_dir)

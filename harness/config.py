@@ -1,0 +1,242 @@
+"""Run files, flags and models.yaml become frozen, validated specs here, and nowhere else.
+
+A run file is YAML with the same keys as the flags (dashes as underscores); flags win over the file. An unknown key
+is refused with the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError
+
+from harness.errors import UnknownName, UsageError
+from harness.records import ReasoningSpec, Record
+
+RecordType = TypeVar("RecordType", bound=Record)
+
+CATALOGUE = Path(__file__).parent / "assets" / "models.yaml"
+EMBEDDED_MODEL = "tiny-reasoner"
+PROTOCOL: Literal["paired-1"] = "paired-1"
+"""Same prompts, same cap, natural end, the model's own sampling, modes alternating in a seeded order."""
+
+
+def _listed(value: object) -> object:
+    """`off,on` and [off, on] are the same."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class EngineSpec(Record):
+    """How the model is executed."""
+
+    attention: str = "default"
+    compile: bool = False
+    n_threads: PositiveInt | None = None
+
+
+class RunSpec(Record):
+    """Everything that `harness run` can be told. None: decided by the model or the machine."""
+
+    model: Names = (EMBEDDED_MODEL,)
+    models: str | None = None
+    mode: Names | None = None
+    prompts: str | None = None
+    num_prompts: PositiveInt | None = None
+    max_new_tokens: PositiveInt | None = None
+    protocol: Literal["paired-1"] = PROTOCOL
+    repeats: PositiveInt = 1
+    seed: Annotated[int, Field(ge=0)] = 0
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    quantization: str = "none"
+    accept_precision: bool = False
+    device: str = "auto"
+    trust_remote_code: bool = False
+    meter_gpus: str = "auto"
+    store_text: Literal["full", "hash", "none"] = "full"
+    tariff: Annotated[float, Field(gt=0)] | None = Field(default=None, description="price of a kWh")
+    output_dir: str = "results"
+    idle_duration_s: Annotated[float, Field(gt=0)] = 3.0
+    warm_up_queries: PositiveInt = 2
+    engine: EngineSpec = EngineSpec()
+
+
+class ModelEntry(Record):
+    """One model of the catalogue, or one made up for an id, directory or file that is not in it."""
+
+    name: str
+    source: str
+    revision: str = "main"
+    parameters: int | None = None
+    active_parameters: int | None = None
+    aies_class: Literal["A", "B", "C"] | None = None
+    dtype: str | None = None
+    quantization: str | None = None
+    license: str | None = None
+    gated: bool | None = None
+    prompts: str | None = None
+    reasoning: str | None = None
+    pair: str | None = None
+    trust_remote_code: bool = False
+    note: str | None = None
+
+    @property
+    def weight_bytes(self) -> float | None:
+        """What the weights take up, in bytes, as the catalogue describes them; None: not known."""
+        if self.parameters is None:
+            return None
+        bits = {"mxfp4": 4.25, "fp8": 8, "int8": 8, "int4": 4.5}.get(self.quantization or "")
+        return self.parameters * (bits or {"float32": 32}.get(self.dtype or "", 16)) / 8
+
+
+class Proof(Record):
+    """Where a switch was seen to work in an output."""
+
+    date: Annotated[str, BeforeValidator(str)]
+    transformers: Annotated[str, BeforeValidator(str)]
+
+
+class Mechanism(ReasoningSpec):
+    """A reasoning mechanism of the catalogue, with what is known of it."""
+
+    proven: Proof | None = None
+    note: str | None = None
+
+    def spec(self) -> ReasoningSpec:
+        """What the stages need of it."""
+        return ReasoningSpec(**{name: getattr(self, name) for name in ReasoningSpec.model_fields})
+
+
+class Catalogue(Record):
+    """models.yaml."""
+
+    reasoning: dict[str, Mechanism]
+    models: tuple[ModelEntry, ...]
+
+    def entry(self, model: str) -> ModelEntry:
+        """The entry for a name, a Hub id, a directory or a GGUF file, `@REVISION` allowed behind the first two.
+
+        Raises:
+            UnknownName: Not in the catalogue, and neither a Hub id nor a path that exists.
+            UsageError: A path that does not exist.
+        """
+        name, _, revision = model.partition("@")
+        pinned = {"revision": revision} if revision else {}
+        for entry in self.models:
+            if name in (entry.name, entry.source):
+                return entry.model_copy(update=pinned)
+        path = Path(model).expanduser()
+        if path.is_dir() or path.is_file():
+            return ModelEntry(name=path.stem if path.is_file() else path.resolve().name, source=str(path.resolve()))
+        if model.endswith(".gguf") or model.startswith((".", "/", "~")):
+            raise UsageError(f"There is no file or directory {model!r}.", "Check the path.")
+        if name.count("/") == 1 and all(name.split("/")):
+            return ModelEntry(name=name, source=name, **pinned)
+        names = [entry.name for entry in self.models]
+        raise UnknownName("model", model, names, " A Hub id (org/name), a directory or a FILE.gguf works too.")
+
+    def mechanism(self, entry: ModelEntry) -> ReasoningSpec | None:
+        """How the entry's model is asked to think; None: it is not."""
+        return self.reasoning[entry.reasoning].spec() if entry.reasoning else None
+
+
+def load_catalogue(path: str | None = None) -> Catalogue:
+    """The catalogue that ships, or a user's own.
+
+    Raises:
+        UsageError: The file is missing or does not validate.
+    """
+    file = Path(path) if path else CATALOGUE
+    catalogue = validated(Catalogue, load_yaml(file), str(file))
+    for entry in catalogue.models:
+        if entry.reasoning and entry.reasoning not in catalogue.reasoning:
+            raise UnknownName(f"reasoning mechanism of {entry.name}", entry.reasoning, catalogue.reasoning)
+    return catalogue
+
+
+def load_run_spec(file: str | None, flags: Mapping[str, Any], overrides: tuple[str, ...] = ()) -> RunSpec:
+    """A run file, then the flags over it, then `--set a.b=c` over both.
+
+    Args:
+        file: A YAML file with the keys of `RunSpec`, or None.
+        flags: Only those that were given.
+        overrides: `key=value`, the key dotted, the value YAML.
+
+    Raises:
+        UnknownName: A key that does not exist.
+        UsageError: A value that does not validate, or no such file.
+    """
+    fields = load_yaml(Path(file)) if file else {}
+    fields.update(flags)
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise UsageError(f"--set {override!r} has no `=`.", "Write --set engine.attention=sdpa")
+        *parents, last = key.replace("-", "_").split(".")
+        place = fields
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"--set {override!r}: {parent!r} has no parts.", "See `harness run --help`.")
+        place[last] = yaml.load(value, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+    return validated(RunSpec, fields, file or "the command line")
+
+
+def validated(kind: type[RecordType], fields: object, where: str) -> RecordType:
+    """A record from untrusted fields, with errors in the user's words.
+
+    Raises:
+        UnknownName: A key that does not exist.
+        UsageError: A value that does not validate.
+    """
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            place: Any = kind
+            for part in first["loc"][:-1]:
+                annotation = place.model_fields[part].annotation if isinstance(part, str) else None
+                place = annotation if isinstance(annotation, type) and issubclass(annotation, Record) else place
+            raise UnknownName("key", str(first["loc"][-1]), place.model_fields, f" In {where}.") from error
+        raise UsageError(
+            f"{key or where}: {first['msg'].lower()}, not {first.get('input')!r}.", f"Correct it in {where}."
+        ) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's booleans: true and false only, so that `off` and `on` are names of modes, as people write them."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false)$"), list("tf"))
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file whose top level is a mapping.
+
+    Raises:
+        UsageError: Missing, not YAML, or not a mapping.
+    """
+    try:
+        fields = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not YAML: {error}", "Correct it.") from error
+    if not isinstance(fields, dict):
+        raise UsageError(f"{path} holds no keys.", "A run file is a mapping such as `model: qwen3-8b`.")
+    return fields

@@ -1,0 +1,117 @@
+"""The meter of one session: a recorder, the marked edges, and a curve per device.
+
+What the live curves are made of is exactly what `collect` hands out to be stored, so a curve rebuilt from disk is
+the same curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import numpy as np
+
+from harness.meter.curve import Curve, CurveBuilder
+from harness.protocols import Recorder
+from harness.records import MARK_CHANNEL, Channel, Finding, Quantity, SamplerStats, Segment
+
+
+class Meter:
+    """Energy of anything between two instants of one session."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._marks: list[float] = []
+        self._builders: dict[int, CurveBuilder] = {}
+        self._lost: tuple[Finding, ...] = ()
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """What is recorded."""
+        return self._recorder.channels
+
+    @property
+    def lost(self) -> tuple[Finding, ...]:
+        """Why no more energy will come; empty while it does."""
+        return self._lost
+
+    def start(self, origin_monotonic_s: float) -> None:
+        """Start recording.
+
+        Raises:
+            NoSensor: A sensor gave no reading.
+        """
+        self._recorder.start(origin_monotonic_s)
+        self._builders = curve_builders(self._recorder.channels)
+
+    def keep(self, devices: Collection[str]) -> None:
+        """Attribute only these devices from now on; the others stay recorded, and nothing is read of them."""
+        self._builders = {
+            index: builder for index, builder in self._builders.items() if builder.channel.device in devices
+        }
+
+    def mark(self, *times_s: float) -> None:
+        """Name instants at which the power may have stepped."""
+        self._marks += times_s
+
+    def collect(self) -> Segment:
+        """Readings and marks since the last call; the curves now include them."""
+        lost = self._recorder.lost()
+        segment = with_marks(self._recorder.drain(), self._marks)
+        self._marks = []
+        for index, builder in self._builders.items():
+            builder.extend(segment, index)
+            if lost and not self._lost:
+                builder.close()
+        self._lost = self._lost or lost
+        return segment
+
+    def stop(self) -> tuple[SamplerStats | None, Segment]:
+        """End the recording; the curves are closed with the last readings."""
+        stats = self._recorder.stop()
+        segment = self.collect()
+        for builder in self._builders.values():
+            builder.close()
+        return stats, segment
+
+    @property
+    def final_until_s(self) -> float:
+        """Up to here every curve is final."""
+        return min((builder.final_until_s for builder in self._builders.values()), default=-np.inf)
+
+    def curves(self) -> tuple[Curve, ...]:
+        """One per device, as far as it is final."""
+        return tuple(builder.curve() for builder in self._builders.values())
+
+
+def curve_builders(channels: Sequence[Channel]) -> dict[int, CurveBuilder]:
+    """A builder for the best channel of each device: a counter before power."""
+    best: dict[str, int] = {}
+    for index, channel in enumerate(channels):
+        known = best.get(channel.device)
+        if known is None or (
+            channel.quantity is Quantity.ENERGY_J and channels[known].quantity is not Quantity.ENERGY_J
+        ):
+            best[channel.device] = index
+    return {index: CurveBuilder(channels[index]) for index in best.values()}
+
+
+def rebuilt(channels: Sequence[Channel], segments: Iterable[Segment]) -> tuple[Curve, ...]:
+    """The curves of a finished or killed session, from its stored readings."""
+    builders = curve_builders(channels)
+    for segment in segments:
+        for index, builder in builders.items():
+            builder.extend(segment, index)
+    for builder in builders.values():
+        builder.close()
+    return tuple(builder.curve() for builder in builders.values())
+
+
+def with_marks(segment: Segment, marks_s: Sequence[float]) -> Segment:
+    """The same readings with marked edges appended."""
+    n_marks = len(marks_s)
+    return Segment(
+        channel=np.concatenate([segment.channel, np.full(n_marks, MARK_CHANNEL, dtype=np.int64)]),
+        time_before_s=np.concatenate([segment.time_before_s, np.array(marks_s, dtype=np.float64)]),
+        time_after_s=np.concatenate([segment.time_after_s, np.array(marks_s, dtype=np.float64)]),
+        value=np.concatenate([segment.value, np.zeros(n_marks)]),
+    )

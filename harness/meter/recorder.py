@@ -1,0 +1,178 @@
+"""The parent's side of the sampler process.
+
+A thread of the parent only moves bytes from a pipe into memory, which holds the interpreter for microseconds; they
+are looked at when the pipeline, between two queries, asks for them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+import harness
+from harness.errors import NoSensor
+from harness.meter.sampler import ROW
+from harness.records import Channel, Finding, FindingCode, SamplerStats, Segment
+
+READY_TIMEOUT_S = 60.0
+FIRST_READING_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 10.0
+
+
+class SamplerProcess:
+    """Starts the sampler, collects its rows, and knows when it has stopped answering."""
+
+    def __init__(self, *, nvml_uuids: tuple[str, ...] = (), rapl: bool = False, estimate: bool = False) -> None:
+        """What to sample; nothing is started yet.
+
+        Args:
+            nvml_uuids: Boards to poll.
+            rapl: Poll the host's packages and DRAM.
+            estimate: Poll the hardware model, because nothing can be measured.
+        """
+        self._request = json.dumps({"nvml": list(nvml_uuids), "rapl": rapl, "estimate": estimate})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channels: tuple[Channel, ...] = ()
+        self._notes: tuple[str, ...] = ()
+        self._origin_s = 0.0
+        self._chunks: list[bytes] = []
+        self._remainder = b""
+        self._lock = threading.Lock()
+        self._ready = threading.Event()
+        self._events: list[dict[str, Any]] = []
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """What is recorded; known once started."""
+        return self._channels
+
+    def start(self, origin_monotonic_s: float) -> None:
+        """Begin; return once every channel has given a reading.
+
+        Raises:
+            NoSensor: A sensor was refused or gave no reading.
+        """
+        self._origin_s = origin_monotonic_s
+        # The package may be imported from a checkout that is not installed.
+        package_parent = str(Path(harness.__file__).parents[1])
+        search_path = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "harness.meter.sampler", self._request],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": search_path},
+            start_new_session=True,  # Ctrl-C is for the parent, which then stops the sampler in good order
+        )
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        for target, pipe in ((self._collect, self._process.stdout), (self._listen, self._process.stderr)):
+            thread = threading.Thread(target=target, args=(pipe,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        if not self._ready.wait(READY_TIMEOUT_S) or not self._channels:
+            self.stop()
+            refused = next((event for event in self._events if event["event"] == "refused"), None)
+            if refused:
+                raise NoSensor(refused["message"], refused["next_step"])
+            raise NoSensor(
+                f"The sampler process did not start: {self._last_words()}",
+                "`harness doctor` shows what is missing.",
+            )
+        self._await_first_readings()
+
+    def drain(self) -> Segment:
+        """Rows since the last call, on the session clock."""
+        with self._lock:
+            chunks, self._chunks = self._chunks, []
+        raw = self._remainder + b"".join(chunks)
+        whole = len(raw) - len(raw) % ROW.itemsize
+        rows, self._remainder = np.frombuffer(raw[:whole], dtype=ROW), raw[whole:]
+        return Segment(
+            channel=rows["channel"].astype(np.int64),
+            time_before_s=rows["time_before_s"] - self._origin_s,
+            time_after_s=rows["time_after_s"] - self._origin_s,
+            value=rows["value"].astype(np.float64),
+        )
+
+    def notes(self) -> tuple[Finding, ...]:
+        """What the sensors found out while opening."""
+        return tuple(Finding(code=FindingCode.LIBRARY_WARNING, detail=note) for note in self._notes)
+
+    def lost(self) -> tuple[Finding, ...]:
+        """Empty while every sensor answers; otherwise why not."""
+        findings = [
+            Finding(code=FindingCode.SENSOR_LOST, detail=event["message"])
+            for event in self._events
+            if event["event"] == "lost"
+        ]
+        stopped = any(event["event"] == "stats" for event in self._events)
+        if not findings and not stopped and self._process is not None and self._process.poll() is not None:
+            findings.append(Finding(code=FindingCode.SENSOR_LOST, detail="the sampler process ended"))
+        return tuple(findings)
+
+    def stop(self) -> SamplerStats | None:
+        """End the process; what it has written can still be drained."""
+        if self._process is None:
+            return None
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            self._process.stdin.close()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for thread in self._threads:
+            thread.join(STOP_TIMEOUT_S)
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        stats = next((event for event in self._events if event["event"] == "stats"), None)
+        return SamplerStats(**{key: stats[key] for key in SamplerStats.model_fields}) if stats else None
+
+    def _await_first_readings(self) -> None:
+        """An energy curve begins at its first reading, and nothing may be measured before."""
+        deadline_s = time.monotonic() + FIRST_READING_TIMEOUT_S
+        while time.monotonic() < deadline_s and not self.lost():
+            with self._lock:
+                raw = b"".join(self._chunks)
+            rows = np.frombuffer(raw[: len(raw) - len(raw) % ROW.itemsize], dtype=ROW)
+            if set(rows["channel"].tolist()) >= set(range(len(self._channels))):
+                return
+            time.sleep(0.02)
+        silent = self.lost()[0].detail if self.lost() else "a sensor gave no reading"
+        self.stop()
+        raise NoSensor(f"The sensors were opened, but {silent}.", "`harness doctor` shows what each one answers.")
+
+    def _collect(self, pipe: IO[bytes]) -> None:
+        while chunk := os.read(pipe.fileno(), 65536):
+            with self._lock:
+                self._chunks.append(chunk)
+
+    def _listen(self, pipe: IO[bytes]) -> None:
+        for line in pipe:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                # A library's or the interpreter's own words; kept for the message if the start fails.
+                event = {"event": "words", "message": line.decode(errors="replace").strip()}
+            if event["event"] == "ready":
+                self._channels = tuple(Channel.model_validate(channel) for channel in event["channels"])
+                self._notes = tuple(event["notes"])
+            self._events.append(event)
+            if event["event"] in ("ready", "refused"):
+                self._ready.set()
+        self._ready.set()
+
+    def _last_words(self) -> str:
+        words = [event["message"] for event in self._events if event["event"] == "words"]
+        return words[-1] if words else "it said nothing"

@@ -1,0 +1,361 @@
+"""Connects the stages for one cell at one site: one session, from loading the model to the last final query.
+
+    prompts -> engine -> meter -> attribution -> store
+
+A session is tiled without holes: start_up, load, warm_up, idle_before, then queries with a gap before each,
+idle_after, shut_down. The energies of the tiles add up to the sensor's last reading minus its first. A query is
+written once its energy is final, after the raw readings it was computed from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.attribution import exclusive
+from harness.clock import utc_now
+from harness.errors import InvalidMeasurement, OutOfMemory, UsageError
+from harness.meter.meter import Meter
+from harness.protocols import Clock, EnergyCurve, Engine, RunStore, Scorer
+from harness.records import (
+    Cell,
+    Channel,
+    EngineFacts,
+    Finding,
+    FindingCode,
+    Generation,
+    IntervalRecord,
+    Output,
+    Prompt,
+    QueryRecord,
+    Reading,
+    Score,
+    SessionEnd,
+)
+
+WARM_UP_TOKENS = 16
+SETTLE_S = 0.5
+"""Power lingers for up to 300 ms after work ends; the baseline begins after that."""
+FINAL_WAIT_S = 1.0
+SEGMENT_PERIOD_S = 2.0
+"""Between two queries, raw readings older than this are put on disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one session of a cell has to do. `prompts` are the run's, in order; `finished` needs no repeat."""
+
+    cell: Cell
+    prompts: Sequence[Prompt]
+    finished: set[tuple[str, str]]
+    n_pilot: int
+    pilot_only: bool
+    idle_duration_s: float
+    n_warm_up: int
+    store_text: str
+
+    def queries(self) -> list[tuple[int, Prompt, str]]:
+        """(index, prompt, mode) in the order in which they run: prompt by prompt, modes shuffled by the seed."""
+        prompts = self.prompts[: self.n_pilot] if self.pilot_only else self.prompts
+        ordered = []
+        for index, prompt in enumerate(prompts):
+            modes = list(self.cell.modes)
+            random.Random(f"{self.cell.seed}/{self.cell.repeat}/{prompt.prompt_id}").shuffle(modes)  # noqa: S311
+            ordered += [(index, prompt, mode) for mode in modes]
+        return [query for query in ordered if (query[1].prompt_id, query[2]) not in self.finished]
+
+
+class Observer:
+    """What a caller may want to see of a session while it runs. The default sees nothing."""
+
+    def stage(self, name: str) -> None:
+        """The session enters a stage: `load`, `warm_up`, `idle_before`, `queries`, `idle_after`."""
+
+    def query(self, record: QueryRecord) -> None:
+        """A query is final and on disk."""
+
+    def started(self, index: int, n_queries: int, prompt: Prompt, mode: str) -> None:
+        """A query begins."""
+
+    def ended(self, index: int) -> None:
+        """A query's output is there; its energy is not yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pending:
+    """A query whose energy is not final."""
+
+    index: int
+    prompt: Prompt
+    mode: str
+    seed: int
+    time_start_s: float
+    time_end_s: float
+    generation: Generation | None
+    score: Score | None
+    findings: tuple[Finding, ...]
+
+
+@dataclass(slots=True)
+class Session:
+    """One process start of one cell. Use `run` once."""
+
+    number: int
+    plan: Plan
+    engine: Engine
+    meter: Meter
+    clock: Clock
+    store: RunStore
+    scorers: Mapping[str, Scorer]
+    observer: Observer = field(default_factory=Observer)
+    _tile_start_s: float | None = None
+    _next_segment_s: float = 0.0
+    _pending: list[_Pending] = field(default_factory=list)
+    _pending_tiles: list[tuple[str, float | None, float]] = field(default_factory=list)
+    _findings: list[Finding] = field(default_factory=list)
+
+    def run(
+        self, announce: Callable[[EngineFacts, tuple[Channel, ...]], None], check: Callable[[EngineFacts], None]
+    ) -> str:
+        """Measure everything that is not on disk yet.
+
+        Args:
+            announce: Called once the model is loaded, before the first query; writes the manifest.
+            check: Called with the facts of the loaded model; raises where it must not be measured.
+
+        Returns:
+            How the session ended: `finished`, or `stopped` after the pilot.
+
+        Raises:
+            HarnessError: Whatever the engine, the meter or the store cannot do. What is final is on disk.
+            KeyboardInterrupt: After everything that could be made final is on disk.
+        """
+        self.meter.start(self.clock.origin_monotonic_s)
+        status = "failed"
+        try:
+            self._prepare(announce, check)
+            self._queries()
+            self.observer.stage("idle_after")
+            self._idle("idle_after")
+            status = "stopped" if self.plan.pilot_only else "finished"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        finally:
+            self._finish(status)
+            self.engine.close()
+        return status
+
+    def _prepare(
+        self, announce: Callable[[EngineFacts, tuple[Channel, ...]], None], check: Callable[[EngineFacts], None]
+    ) -> None:
+        self._tile("start_up", self.clock.now_s())
+        self.observer.stage("load")
+        facts = self.engine.load()
+        self._tile("load", self.clock.now_s())
+        check(facts)
+        announce(facts, self.meter.channels)
+        self.observer.stage("warm_up")
+        for prompt in self.plan.prompts[: self.plan.n_warm_up]:
+            for mode in self.plan.cell.modes:
+                self._warm_up(prompt, mode)
+        self._tile("warm_up", self.clock.now_s())
+        self.observer.stage("idle_before")
+        self.clock.sleep_until(self.clock.now_s() + SETTLE_S)
+        self._tile("gap", self.clock.now_s())
+        self._idle("idle_before")
+
+    def _warm_up(self, prompt: Prompt, mode: str) -> None:
+        try:
+            self.engine.generate(prompt, mode, min(WARM_UP_TOKENS, self.plan.cell.max_new_tokens), self.plan.cell.seed)
+        except UsageError:
+            return  # a prompt that does not fit is reported where it is measured
+
+    def _idle(self, name: str) -> None:
+        self.clock.sleep_until(self.clock.now_s() + self.plan.idle_duration_s)
+        self._tile(name, self.clock.now_s())
+
+    def _queries(self) -> None:
+        queries = self.plan.queries()
+        self.observer.stage("queries")
+        for position, (index, prompt, mode) in enumerate(queries):
+            self.observer.started(position, len(queries), prompt, mode)
+            self._query(index, prompt, mode)
+            self.observer.ended(position)
+            if self.clock.now_s() >= self._next_segment_s:
+                self._write_final()
+
+    def _query(self, index: int, prompt: Prompt, mode: str) -> None:
+        cell = self.plan.cell
+        seed = query_seed(cell, prompt.prompt_id)
+        called_s = self.clock.now_s()
+        generation: Generation | None = None
+        findings: list[Finding] = []
+        try:
+            generation = self.engine.generate(prompt, mode, cell.max_new_tokens, seed)
+        except OutOfMemory as error:
+            findings.append(Finding(code=FindingCode.OUT_OF_MEMORY, detail=str(error)))
+        except UsageError as error:
+            findings.append(Finding(code=FindingCode.PROMPT_TOO_LONG, detail=str(error)))
+        start_s = generation.time_start_s if generation else called_s
+        end_s = generation.time_end_s if generation else self.clock.now_s()
+        self._tile("gap", start_s)
+        self._tile_start_s = end_s
+        self.meter.mark(end_s)
+        if generation:
+            self.meter.mark(*(phase.time_end_s for phase in generation.phases[:-1]))
+            findings += _output_findings(generation)
+        findings += self.engine.warnings()
+        self._pending.append(
+            _Pending(
+                index=index,
+                prompt=prompt,
+                mode=mode,
+                seed=seed,
+                time_start_s=start_s,
+                time_end_s=end_s,
+                generation=generation,
+                score=self._score(prompt, generation),
+                findings=tuple(findings),
+            )
+        )
+
+    def _score(self, prompt: Prompt, generation: Generation | None) -> Score | None:
+        if generation is None or prompt.scorer is None or prompt.reference is None:
+            return None
+        return self.scorers[prompt.scorer].score(generation.answer, prompt.reference)
+
+    def _tile(self, name: str, time_end_s: float) -> None:
+        """Close the stretch since the last tile or query. The first begins where the sensors' readings do."""
+        self.meter.mark(time_end_s)
+        self._pending_tiles.append((name, self._tile_start_s, time_end_s))
+        self._tile_start_s = time_end_s
+
+    def _write_final(self) -> None:
+        self.store.write_segment(self.number, self.meter.collect())
+        self._write_known(last=False)
+        self._next_segment_s = self.clock.now_s() + SEGMENT_PERIOD_S
+
+    def _write_known(self, *, last: bool) -> None:
+        """Append what cannot change any more: everything up to the end of the final curve, or simply everything."""
+        last = last or bool(self.meter.lost)
+        until_s = self.meter.final_until_s
+        if not last and not any(query.time_end_s <= until_s for query in self._pending[:1]):
+            return
+        curves = self.meter.curves()
+        while self._pending_tiles and (last or self._pending_tiles[0][2] <= until_s):
+            name, start_s, end_s = self._pending_tiles.pop(0)
+            self.store.append_interval(self._interval(curves, name, start_s, end_s))
+        while self._pending and (last or self._pending[0].time_end_s <= until_s):
+            record = self._record(curves, self._pending.pop(0))
+            self.store.append_query(record)
+            self.observer.query(record)
+
+    def _interval(
+        self, curves: Sequence[EnergyCurve], name: str, start_s: float | None, end_s: float
+    ) -> IntervalRecord:
+        begins = [_first(curve.time_first_s, end_s) if start_s is None else start_s for curve in curves]
+        readings = [exclusive.read(curve, begin_s, end_s) for curve, begin_s in zip(curves, begins, strict=True)]
+        begun_s = min(begins, default=end_s)
+        return IntervalRecord(
+            session=self.number, name=name, time_start_s=begun_s, time_end_s=end_s, readings=tuple(readings)
+        )
+
+    def _record(self, curves: Sequence[EnergyCurve], query: _Pending) -> QueryRecord:
+        phases = query.generation.phases if query.generation else ()
+        readings: tuple[Reading, ...] = tuple(
+            exclusive.read(curve, query.time_start_s, query.time_end_s, phases) for curve in curves
+        )
+        unknown = any(reading.energy_gross_j is None for reading in readings)
+        return QueryRecord(
+            session=self.number,
+            prompt_id=query.prompt.prompt_id,
+            prompt_index=query.index,
+            mode=query.mode,
+            seed=query.seed,
+            time_start_s=query.time_start_s,
+            time_end_s=query.time_end_s,
+            output=_stored(query.generation, self.plan.store_text) if query.generation else None,
+            score=query.score,
+            readings=readings,
+            findings=(*query.findings, *(self.meter.lost if unknown else ())),
+        )
+
+    def _finish(self, status: str) -> None:
+        """Let the last queries become final, stop the meter, and write what is left."""
+        deadline_s = self.clock.now_s() + FINAL_WAIT_S
+        while self._pending and not self.meter.lost and self.clock.now_s() < deadline_s:
+            self.clock.sleep_until(self.clock.now_s() + 0.05)
+            self._write_final()
+        stats, segment = self.meter.stop()
+        self.store.write_segment(self.number, segment)
+        self._write_known(last=True)
+        self._shut_down()
+        findings = [*self.meter.lost, *self._findings]
+        if stats is not None and stats.n_late > 0.01 * stats.n_polls:
+            findings.append(Finding(code=FindingCode.LATE_SAMPLES, detail=f"{stats.n_late} of {stats.n_polls} polls"))
+        self.store.write_end(
+            SessionEnd(session=self.number, ended_utc=utc_now(), status=status, sampler=stats, findings=tuple(findings))
+        )
+
+    def _shut_down(self) -> None:
+        """The last tile ends, for each device, at its last reading."""
+        start_s = self._tile_start_s
+        curves = [curve for curve in self.meter.curves() if start_s is not None and curve.covers(start_s, start_s)]
+        if not curves or start_s is None:
+            return
+        readings = tuple(exclusive.read(curve, start_s, _first(curve.time_last_s, start_s)) for curve in curves)
+        self.store.append_interval(
+            IntervalRecord(
+                session=self.number,
+                name="shut_down",
+                time_start_s=start_s,
+                time_end_s=max(reading.time_end_s for reading in readings),
+                readings=readings,
+            )
+        )
+
+
+def _first(time_s: float | None, otherwise_s: float) -> float:
+    return otherwise_s if time_s is None else time_s
+
+
+def query_seed(cell: Cell, prompt_id: str) -> int:
+    """The sampling seed of a query: the same in every mode, another for every prompt and repeat."""
+    digest = hashlib.sha256(f"{cell.seed}/{cell.repeat}/{prompt_id}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def refuse_precision(finding: Finding | None, *, accepted: bool) -> None:
+    """Stop before anything is measured in a precision that nobody asked for.
+
+    Raises:
+        InvalidMeasurement: The executed precision is not the requested one, and was not accepted.
+    """
+    if finding is not None and not accepted:
+        raise InvalidMeasurement(f"{finding.code.sentence} {finding.detail}".strip(), finding.code.next_step)
+
+
+def _output_findings(generation: Generation) -> list[Finding]:
+    findings = []
+    if generation.finish_reason == "length":
+        findings.append(Finding(code=FindingCode.CUT_BY_CAP))
+        if generation.phases[-1].name == "thinking":
+            findings.append(Finding(code=FindingCode.THINKING_NOT_CLOSED))
+    return findings
+
+
+def _stored(generation: Generation, store_text: str) -> Output:
+    return Output(
+        sizes=generation.sizes,
+        finish_reason=generation.finish_reason,
+        rendered_prompt_sha256=_sha256(generation.rendered_prompt),
+        text=generation.text if store_text == "full" else None,
+        text_sha256=_sha256(generation.text) if store_text != "none" else None,
+    )
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,105 @@
+"""What a person sees of a running session: stages, a bar with the remaining time, the forecast after the pilot.
+
+Piped, it prints one line per stage and no bar.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from harness.analysis.plan import Plan, plan
+from harness.pipeline import Observer
+from harness.records import Boundary, Prompt, QueryRecord
+from harness.wiring import N_PILOT, Job
+
+STAGES = {
+    "load": "Loading {model}",
+    "warm_up": "Warming up",
+    "idle_before": "Measuring idle power",
+    "queries": "Measuring {n} prompts, modes {modes}",
+    "idle_after": "Measuring idle power again",
+}
+
+
+class Progress(Observer):
+    """Shows one session on a console."""
+
+    def __init__(self, console: Console, job: Job) -> None:
+        self._console = console
+        self._job = job
+        self._pilots: list[QueryRecord] = []
+        self._told = False
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[doing]}"),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None, doing="", visible=False)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def stage(self, name: str) -> None:
+        """The session enters a stage."""
+        words = STAGES[name].format(
+            model=self._job.cell.model, n=self._job.n_prompts, modes=" and ".join(self._job.cell.modes)
+        )
+        self._bar.console.print(f"{words}…", highlight=False)
+        self._bar.update(self._task, visible=name == "queries", refresh=True)
+
+    def started(self, index: int, n_queries: int, prompt: Prompt, mode: str) -> None:
+        """A query begins; nothing is drawn until it has ended."""
+        self._bar.update(self._task, total=n_queries, completed=index, doing=f"{prompt.prompt_id} {mode}")
+
+    def ended(self, index: int) -> None:
+        """A query's output is there."""
+        self._bar.update(self._task, completed=index + 1, refresh=True)
+
+    def query(self, record: QueryRecord) -> None:
+        """A query is final. Once the pilots are, the forecast is told."""
+        if self._told:
+            return
+        self._pilots.append(record)
+        n_wanted = min(N_PILOT, self._job.n_prompts) * len(self._job.cell.modes)
+        if len(self._pilots) >= n_wanted:
+            self._told = True
+            gpu = any(reading.boundary is Boundary.GPU_BOARD for reading in record.readings)
+            headline = Boundary.GPU_BOARD if gpu else Boundary.HOST
+            forecast = plan(self._pilots, modes=self._job.cell.modes, headline=headline, n_prompts=self._job.n_prompts)
+            self._bar.console.print(forecast_line(forecast), highlight=False)
+
+
+def forecast_line(forecast: Plan) -> str:
+    """The forecast in one sentence, from the pilot queries."""
+    parts = [f"{forecast.n_prompts} prompts"]
+    if forecast.half_width_expected is not None:
+        parts.append(f"interval about ±{forecast.half_width_expected:.0%} ({forecast.of})")
+    if forecast.duration_min is not None:
+        parts.append(f"{_minutes(forecast.duration_min)}")
+    if forecast.energy_wh is not None:
+        parts.append(f"{forecast.energy_wh:.2g} Wh")
+    line = f"Forecast from {forecast.n_pilots} pilot prompts: {', '.join(parts)}."
+    if forecast.n_prompts_for_target is not None and forecast.n_prompts_for_target > forecast.n_prompts:
+        line += f" For ±{forecast.target:.0%}: --num-prompts {forecast.n_prompts_for_target}."
+    return line
+
+
+def _minutes(duration_min: float) -> str:
+    return f"{duration_min:.0f} min" if duration_min >= 2 else f"{duration_min * 60:.0f} s"

@@ -1,0 +1,97 @@
+"""Prompts from a data set on the Hugging Face Hub, always at a commit.
+
+    hub:ID[@REVISION][:COLUMN[:SPLIT[:CONFIGURATION]]]
+
+`ID` is `owner/name` or `name`. `REVISION` is a branch, a tag or a commit (default `main`) and is resolved to a commit
+before anything is read. `COLUMN` holds the prompts (default: found by its name). `SPLIT` defaults to the only one,
+else `test`. `CONFIGURATION` defaults to the data set's own. A part may be left empty to reach the next:
+`hub:openai/gsm8k::train:main`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Self
+
+from harness.errors import UsageError
+from harness.prompts.huggingface import Hub, HuggingFace
+from harness.prompts.named import NamedSet, named_prompts
+from harness.prompts.rows import prompts_of
+from harness.prompts.sets import in_random_order
+from harness.records import PromptSet
+
+PREFIX = "hub:"
+GRAMMAR = "hub:ID[@REVISION][:COLUMN[:SPLIT[:CONFIGURATION]]]"
+REPOSITORY = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubAddress:
+    """Which rows of the Hub. None: the default that the module names."""
+
+    repository: str
+    revision: str = "main"
+    column: str | None = None
+    split: str | None = None
+    configuration: str | None = None
+
+    @classmethod
+    def parse(cls, spec: str) -> Self:
+        """Read the grammar above.
+
+        Raises:
+            UsageError: It does not follow the grammar.
+        """
+        head, *rest = spec.removeprefix(PREFIX).split(":")
+        repository, at, revision = head.partition("@")
+        # ".." and leading dots are refused because the libraries also take directories where they take ids.
+        harmless = REPOSITORY.fullmatch(repository) and ".." not in repository
+        if not spec.startswith(PREFIX) or not harmless or len(rest) > 3 or (at and not revision):
+            raise UsageError(f"{spec!r} is not a data set of the Hub.", f"Write `{GRAMMAR}`.")
+        column, split, configuration = (part or None for part in [*rest, "", "", ""][:3])
+        return cls(
+            repository=repository,
+            revision=revision or "main",
+            column=column,
+            split=split,
+            configuration=configuration,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubSource:
+    """A data set of the Hub, free or named. `hub` is the client; tests put a local stand-in there."""
+
+    name: str
+    address: HubAddress
+    named: NamedSet | None = None
+    hub: Hub = field(default_factory=HuggingFace)
+
+    @classmethod
+    def of_named(cls, name: str, named: NamedSet, revision: str = "main", hub: Hub | None = None) -> Self:
+        """The source of one entry of `hub.yaml`."""
+        address = HubAddress(
+            repository=named.repository,
+            revision=revision,
+            column=named.text,
+            split=named.split,
+            configuration=named.configuration,
+        )
+        return cls(name=name, address=address, named=named, hub=hub or HuggingFace())
+
+    def load(self, seed: int) -> PromptSet:
+        """The whole split in the order that `seed` gives it.
+
+        Raises:
+            EnvironmentFault: The `hub` extra is not installed.
+            ModelUnavailable: Unknown, gated or not reachable.
+            UsageError: No such revision, configuration, split or column, a row that is not text, or no rows.
+        """
+        address = self.address
+        snapshot = self.hub.resolve(address.repository, address.revision)
+        split, table = self.hub.read(snapshot, address.configuration, address.split)
+        prompts = prompts_of(table, address.column) if self.named is None else named_prompts(self.named, table)
+        parts = (address.column or "", split, address.configuration or "")
+        source = f"{PREFIX}{address.repository}@{snapshot.commit}:{':'.join(parts)}".rstrip(":")
+        return in_random_order(self.name, source, prompts, seed)

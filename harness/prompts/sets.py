@@ -1,0 +1,61 @@
+"""What makes a list of prompts a set: its hash, its order, and what every set must satisfy.
+
+Knows nothing of files or the Hub.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from harness.errors import UsageError
+from harness.records import Prompt, PromptSet
+
+
+def digest(prompts: Sequence[Prompt]) -> str:
+    """Sha256 of a set: the canonical JSON of [id, text, reference, scorer] of each prompt in stored order.
+
+    Kind and level are left out: they label a prompt for tables and change nothing that is measured.
+    """
+    rows = [[prompt.prompt_id, prompt.text, prompt.reference, prompt.scorer] for prompt in prompts]
+    canonical = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def shuffled(prompts: Sequence[Prompt], seed: int) -> tuple[Prompt, ...]:
+    """A random order that depends on the seed and the ids alone.
+
+    Sorting by a hash instead of `random.shuffle` fixes the order for every version of Python, and keeps the
+    relative order of the old prompts when rows are added to a file.
+    """
+    return tuple(sorted(prompts, key=lambda prompt: (_draw(seed, prompt.prompt_id), prompt.prompt_id)))
+
+
+def _draw(seed: int, prompt_id: str) -> bytes:
+    return hashlib.sha256(f"{seed}\n{prompt_id}".encode()).digest()
+
+
+def in_random_order(name: str, source: str, stored: Sequence[Prompt], seed: int) -> PromptSet:
+    """A set whose rows lie in no particular order: hashed as stored, taken as the seed says.
+
+    Raises:
+        UsageError: The set is empty.
+    """
+    _refuse_empty(source, stored)
+    return PromptSet(name=name, source=source, sha256=digest(stored), prompts=shuffled(stored, seed))
+
+
+def in_stored_order(name: str, source: str, stored: Sequence[Prompt]) -> PromptSet:
+    """A set whose rows already lie in a nested order: every prefix is a fair sample of the whole.
+
+    Raises:
+        UsageError: The set is empty.
+    """
+    _refuse_empty(source, stored)
+    return PromptSet(name=name, source=source, sha256=digest(stored), prompts=tuple(stored))
+
+
+def _refuse_empty(source: str, stored: Sequence[Prompt]) -> None:
+    if not stored:
+        raise UsageError(f"{source} holds no prompts.", "Put at least one prompt into it, or choose another set.")

@@ -1,0 +1,270 @@
+"""Every interface between the stages. `records.py` holds what they exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from harness.records import (
+    Channel,
+    EngineFacts,
+    Finding,
+    Generation,
+    IntervalRecord,
+    ModeSwitch,
+    Prompt,
+    PromptSet,
+    QueryRecord,
+    RunManifest,
+    Sample,
+    SamplerStats,
+    Score,
+    Segment,
+    SessionEnd,
+    ThinkingSpan,
+)
+
+
+class Clock(Protocol):
+    """Seconds since the session's origin, monotonic."""
+
+    origin_monotonic_s: float
+    origin_unix_s: float
+
+    def now_s(self) -> float:
+        """Seconds since the origin."""
+        ...
+
+    def sleep_until(self, time_s: float) -> None:
+        """Return once `now_s()` has reached `time_s`."""
+        ...
+
+
+class PromptSource(Protocol):
+    """Where prompts come from: the package, a file, the Hub."""
+
+    def load(self, seed: int) -> PromptSet:
+        """The whole set, in the order that `seed` gives it.
+
+        Raises:
+            UsageError: No such file or column, or an empty set.
+            ModelUnavailable: A Hub data set that is gated or cannot be reached.
+        """
+        ...
+
+
+class Reasoning(Protocol):
+    """How one model is asked to think or not, and where its thinking stands in an output."""
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes that this model has, `off` first."""
+        ...
+
+    def switch(self, mode: str) -> ModeSwitch:
+        """How `mode` is asked for.
+
+        Raises:
+            UnknownName: The model does not have this mode.
+        """
+        ...
+
+    @property
+    def marks(self) -> tuple[str, str] | None:
+        """The texts that open and close the thinking; None: the model has no thinking."""
+        ...
+
+    def span(
+        self, rendered_prompt: str, ids: Sequence[int], start_ids: Sequence[int], end_ids: Sequence[int]
+    ) -> ThinkingSpan | None:
+        """Where the thinking lies in the output `ids`; None: there is none.
+
+        Args:
+            rendered_prompt: What the model was given; it may end inside an open thinking.
+            ids: Output token ids.
+            start_ids: Token ids of the opening mark.
+            end_ids: Token ids of the closing mark.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """What runs the model. Holds at most one model at a time."""
+
+    def load(self) -> EngineFacts:
+        """Bring the model onto its device and say what was really loaded.
+
+        Raises:
+            ModelUnavailable: Missing, gated or unreachable.
+            OutOfMemory: It does not fit.
+            EnvironmentFault: The device cannot be used.
+        """
+        ...
+
+    def render(self, prompt: Prompt, mode: str) -> str:
+        """The text that the model is given for `prompt` in `mode`, marks included."""
+        ...
+
+    def generate(self, prompt: Prompt, mode: str, max_new_tokens: int, seed: int) -> Generation:
+        """Answer one prompt. The device is synchronized at both ends.
+
+        Raises:
+            OutOfMemory: The context does not fit; the engine stays usable.
+            UsageError: The prompt does not fit into the model's context.
+        """
+        ...
+
+    def warnings(self) -> tuple[Finding, ...]:
+        """What libraries said about falling back since the last call."""
+        ...
+
+    def close(self) -> None:
+        """Free the device's memory."""
+        ...
+
+
+class Scorer(Protocol):
+    """Is the answer right?"""
+
+    def score(self, answer: str, reference: str) -> Score:
+        """Compare one answer, thinking already taken off, with its reference."""
+        ...
+
+
+class Sensor(Protocol):
+    """One source of readings, polled by the sampler process."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What it found out about itself while opening, such as a default that it fell back to."""
+        ...
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """What it reads. A sample's channel is a position in here."""
+        ...
+
+    def next_poll_s(self, now_s: float) -> float:
+        """When it wants to be polled next, on the clock that `poll` reads."""
+        ...
+
+    def poll(self) -> Iterable[Sample]:
+        """Read what is due. Times are CLOCK_MONOTONIC seconds.
+
+        Raises:
+            NoSensor: It will not answer again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the driver."""
+        ...
+
+
+class Recorder(Protocol):
+    """Keeps sensors polled while the main process works."""
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """What is recorded."""
+        ...
+
+    def start(self, origin_monotonic_s: float) -> None:
+        """Begin; return once every channel has given a reading.
+
+        Raises:
+            NoSensor: A sensor gave none.
+        """
+        ...
+
+    def drain(self) -> Segment:
+        """Samples since the last call, in the order they became known, on the session clock; no marks."""
+        ...
+
+    def lost(self) -> tuple[Finding, ...]:
+        """Empty while every sensor answers; otherwise why not."""
+        ...
+
+    def stop(self) -> SamplerStats | None:
+        """End the recording. Samples not yet drained can still be drained."""
+        ...
+
+
+class EnergyCurve(Protocol):
+    """E(t) of one device: cumulative, piecewise linear, never decreasing."""
+
+    @property
+    def channel(self) -> Channel:
+        """Where it comes from."""
+        ...
+
+    @property
+    def duration_period_s(self) -> float | None:
+        """Seconds between the sensor's updates, as seen in the readings; None: too few of them."""
+        ...
+
+    @property
+    def time_first_s(self) -> float | None:
+        """Where the curve begins; None: it is empty."""
+        ...
+
+    @property
+    def time_last_s(self) -> float | None:
+        """Where the curve ends; None: it is empty."""
+        ...
+
+    def covers(self, time_start_s: float, time_end_s: float) -> bool:
+        """Whether the readings reach from before the start to after the end."""
+        ...
+
+    def energy_j(self, time_start_s: float, time_end_s: float) -> float:
+        """E(end) - E(start) in joules; the interval must be covered."""
+        ...
+
+    def half_width_j(self, time_start_s: float, time_end_s: float) -> float | None:
+        """Half-width of the 95 % interval of `energy_j`, without the board's gain; None: an estimate."""
+        ...
+
+    def n_samples(self, time_start_s: float, time_end_s: float) -> int:
+        """Readings that fall into the interval."""
+        ...
+
+    def duration_gap_largest_s(self, time_start_s: float, time_end_s: float) -> float:
+        """The longest stretch between two readings that overlaps the interval."""
+        ...
+
+
+class RunStore(Protocol):
+    """Append-only results of one cell at one site."""
+
+    def finished(self) -> set[tuple[str, str]]:
+        """(prompt_id, mode) of every query already on disk."""
+        ...
+
+    def begin_session(self) -> int:
+        """Make room for the next session and return its number."""
+        ...
+
+    def write_manifest(self, manifest: RunManifest) -> None:
+        """Once per session, before its first query."""
+        ...
+
+    def write_segment(self, session: int, segment: Segment) -> None:
+        """Close one file of raw readings. On return it is on disk."""
+        ...
+
+    def append_query(self, query: QueryRecord) -> None:
+        """Append one final query and flush it."""
+        ...
+
+    def append_interval(self, interval: IntervalRecord) -> None:
+        """Append one final interval and flush it."""
+        ...
+
+    def write_end(self, end: SessionEnd) -> None:
+        """Once, when a session ends in good order."""
+        ...
+
+    def segments(self, session: int) -> Iterator[Segment]:
+        """The raw readings of a session, in order."""
+        ...

@@ -1,0 +1,135 @@
+"""From a run directory to what people look at: summaries, the page, `summary.json`. All of it can be made again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.analysis.summary import summarise
+from harness.attribution.baseline import Baseline
+from harness.errors import InvalidMeasurement
+from harness.meter.meter import rebuilt
+from harness.reasoning.proof import check_switch
+from harness.records import Boundary, Estimate, Finding, FindingCode, Summary
+from harness.report.facts import command_of, facts_of
+from harness.report.page import PageCell, render_page
+from harness.report.trace import Trace
+from harness.results import CellResults, load_run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One cell at one site: what is on disk, and what it says."""
+
+    results: CellResults
+    summary: Summary
+
+
+def accounts(run: Path) -> list[Account]:
+    """Every cell of a run that has measured anything.
+
+    Raises:
+        SchemaError: Damaged, or written by a newer version.
+    """
+    return [
+        Account(results=results, summary=_summary(run, results))
+        for results in load_run(run)
+        if results.queries and results.manifest is not None
+    ]
+
+
+def publish(run: Path, measured: Sequence[Account]) -> Path:
+    """Write `summary.json` beside each cell and the page of the run, and return the page's path.
+
+    Raises:
+        OSError: They cannot be written; nothing that was measured is touched.
+    """
+    for account in measured:
+        path = account.results.directory.path / "summary.json"
+        path.write_text(json.dumps(account.summary.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+    page = run / "report.html"
+    page.write_text(render_page([_page_cell(account) for account in measured]), encoding="utf-8")
+    return page
+
+
+def _summary(run: Path, results: CellResults) -> Summary:
+    manifest = results.manifest
+    if manifest is None:
+        raise InvalidMeasurement("No session of this cell has a manifest.", "Resume the run.")
+    return summarise(
+        results.cell,
+        results.queries,
+        run_id=run.name,
+        site_id=results.site_id,
+        headline=manifest.headline,
+        channels=manifest.channels,
+        tariff_per_kwh=manifest.tariff_per_kwh,
+        n_prompts_planned=manifest.n_prompts,
+        power_idle_w=_idle_power(results, manifest.headline),
+        n_sessions=len(results.sessions),
+        findings=(*results.findings, *_switch_findings(results)),
+    )
+
+
+def _idle_power(results: CellResults, headline: Boundary) -> Estimate:
+    """Watts of the newest session that was idle at all, summed over the boundary's devices."""
+    parts = [Boundary.GPU_BOARD, Boundary.HOST] if headline is Boundary.GPU_BOARD_AND_HOST else [headline]
+    for session in reversed(results.sessions):
+        idle = [baseline for baseline in session.baselines.values() if baseline.boundary in parts]
+        if idle:
+            return Estimate(
+                value=sum(baseline.power_idle_w for baseline in idle), half_width_reading=_half_width_w(idle)
+            )
+    return Estimate(value=None, findings=(Finding(code=FindingCode.NO_IDLE_BASELINE),))
+
+
+def _half_width_w(idle: Sequence[Baseline]) -> float | None:
+    widths = [baseline.half_width_w for baseline in idle if baseline.half_width_w is not None]
+    return float(np.hypot.reduce(widths)) if len(widths) == len(idle) else None
+
+
+def _switch_findings(results: CellResults) -> tuple[Finding, ...]:
+    """Whether thinking was really off where it was switched off, from the outputs."""
+    thinking: dict[str, list[int]] = {}
+    for query in results.queries:
+        if query.output is not None:
+            thinking.setdefault(query.mode, []).append(query.output.sizes.get("thinking_tokens", 0))
+    return check_switch({}, thinking)
+
+
+def _page_cell(account: Account) -> PageCell:
+    results = account.results
+    return PageCell(
+        summary=account.summary,
+        queries=results.queries,
+        traces=_traces(results),
+        intervals=[interval for session in results.sessions for interval in session.intervals],
+        facts=facts_of(account.summary, results.manifest),
+        command=command_of(results.manifest) or shlex.join(["harness", "run"]),
+    )
+
+
+def _traces(results: CellResults) -> list[Trace]:
+    traces = []
+    for session in results.sessions:
+        if session.manifest is None:
+            continue
+        for curve in rebuilt(session.manifest.channels, results.directory.segments(session.number)):
+            lengths_s = np.diff(curve.time_s)
+            if len(lengths_s) == 0:
+                continue
+            traces.append(
+                Trace(
+                    session=session.number,
+                    device=curve.channel.device,
+                    method=curve.channel.method,
+                    time_s=curve.time_s,
+                    power_w=np.diff(curve.energy_total_j) / lengths_s,
+                )
+            )
+    return traces

@@ -1,0 +1,721 @@
+"""Every type that flows through the pipeline, in pipeline order. Read this file and `protocols.py`.
+
+    Prompt, PromptSet -> Cell, Site -> Sample, Segment -> Generation -> Reading -> QueryRecord -> Summary
+
+Types on the hot path are frozen, slotted dataclasses. Types that touch disk are frozen pydantic models that
+refuse unknown keys, NaN and infinity. What is unknown is `None` beside a `Finding`; it is never 0 or "".
+
+Times are seconds on the session clock (`time_*_s`), differences are `duration_*_s`; wall time is `*_utc` or
+`*_unix_s`. Half-widths are of 95 % intervals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:  # numpy costs a tenth of a second at start, and only two annotations need it
+    import numpy as np
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float64]
+    IntArray = npt.NDArray[np.int64]
+
+SCHEMA_VERSION = 1
+"""Of every file in a run directory. It stays 1 until the first release."""
+
+
+class Record(BaseModel):
+    """The base of everything that touches disk."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+# ---------------------------------------------------------------------------------------------- doubts
+
+
+class FindingCode(StrEnum):
+    """A reason to doubt, or the reason for a null."""
+
+    sentence: str
+    next_step: str
+
+    def __new__(cls, value: str, sentence: str, next_step: str) -> Self:  # noqa: D102 - an enum's members are built from their tuples
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.sentence = sentence
+        member.next_step = next_step
+        return member
+
+    ESTIMATED_ENERGY = (
+        "estimated_energy",
+        "No sensor could be read: the energy is a hardware model's power times the time.",
+        "Run on a machine with an NVIDIA GPU, or make RAPL readable; `harness doctor` says how.",
+    )
+    SENSOR_LOST = (
+        "sensor_lost",
+        "The sensor stopped answering before the query's energy was known.",
+        "Check `dmesg` for Xid messages, then resume the run: exactly these queries run again.",
+    )
+    NO_READINGS = (
+        "no_readings",
+        "The sensor's readings do not cover this interval.",
+        "Resume the run; if it happens again, `harness doctor` shows what the sensor answers.",
+    )
+    SHORTER_THAN_TWO_TICKS = (
+        "shorter_than_two_ticks",
+        "The query is shorter than two updates of the sensor, so its own energy is uncertain.",
+        "Believe the mode's mean, or measure longer queries (`--max-new-tokens`).",
+    )
+    AVERAGED_POWER_ONLY = (
+        "averaged_power_only",
+        "The only sensor averages over 1 s, which cannot resolve an interval under 3 s.",
+        "Measure longer queries, or use a board with an energy counter.",
+    )
+    READING_GAP = (
+        "reading_gap",
+        "The sensor was silent for longer than five of its periods inside this interval.",
+        "Look for another client that blocks the driver, or an overloaded host.",
+    )
+    COUNTER_RESET = (
+        "counter_reset",
+        "The energy counter went backwards: the driver was reloaded or the board reset.",
+        "Enable persistence mode and resume the run.",
+    )
+    NO_IDLE_BASELINE = (
+        "no_idle_baseline",
+        "No idle power was measured in this session, so there is no net energy.",
+        "Let the run finish, or resume it.",
+    )
+    OTHER_PROCESSES = (
+        "other_processes",
+        "Another process computed on the metered GPU, and the board's energy includes it.",
+        "Stop it, or take another GPU (`--meter-gpus`, `CUDA_VISIBLE_DEVICES`).",
+    )
+    MIG_PARENT = (
+        "mig_parent",
+        "The GPU is split into MIG slices: the sensor sees the whole board, not the slice.",
+        "Disable MIG, or read the figures as an upper bound.",
+    )
+    CUT_BY_CAP = (
+        "cut_by_cap",
+        "The output reached the token cap before its natural end.",
+        "Raise `--max-new-tokens`.",
+    )
+    THINKING_NOT_CLOSED = (
+        "thinking_not_closed",
+        "The thinking did not end before the output did, so there is no answer.",
+        "Raise `--max-new-tokens`.",
+    )
+    QUERY_FAILED = (
+        "query_failed",
+        "The engine raised an error on this query.",
+        "The detail names the error; other queries are not affected.",
+    )
+    PROMPT_TOO_LONG = (
+        "prompt_too_long",
+        "The prompt and the token cap do not fit into the model's context.",
+        "Lower `--max-new-tokens`, or drop the prompt.",
+    )
+    OUT_OF_MEMORY = (
+        "out_of_memory",
+        "The device ran out of memory on this query.",
+        "Lower `--max-new-tokens`, choose a smaller model or `--quantization int8`.",
+    )
+    PRECISION_FALLBACK = (
+        "precision_fallback",
+        "The weights were executed in another precision than the checkpoint or the flag asked for.",
+        "Install the kernels that the precision needs, or accept it with `--accept-precision`.",
+    )
+    SAME_PROMPT_IN_MODES = (
+        "same_prompt_in_modes",
+        "Two modes gave the model exactly the same input: the switch did nothing.",
+        "Check the model's chat template and its reasoning mechanism in models.yaml.",
+    )
+    THINKING_IN_OFF_MODE = (
+        "thinking_in_off_mode",
+        "The model thought although thinking was switched off.",
+        "Check the model's reasoning mechanism in models.yaml.",
+    )
+    NO_THINKING_IN_ON_MODE = (
+        "no_thinking_in_on_mode",
+        "The model never thought although thinking was switched on.",
+        "Check the model's reasoning mechanism and its marks in models.yaml.",
+    )
+    NO_CHAT_TEMPLATE = (
+        "no_chat_template",
+        "The model has no chat template: it was given the prompts as plain text.",
+        "Choose its instruction-tuned version, unless a base model is what you want to measure.",
+    )
+    REMOTE_CODE = (
+        "remote_code",
+        "Code from the model's repository was executed.",
+        "Its commit is in the manifest.",
+    )
+    PICKLED_WEIGHTS = (
+        "pickled_weights",
+        "The weights were loaded from a pickle, which can execute code.",
+        "Prefer a checkpoint in safetensors.",
+    )
+    REVISION_NOT_PINNED = (
+        "revision_not_pinned",
+        "The model's revision could not be resolved to a commit.",
+        "Pin it: `--model ID@COMMIT`.",
+    )
+    NOTHING_CORRECT = (
+        "nothing_correct",
+        "No answer was correct, so there is no energy per correct answer.",
+        "Raise `--max-new-tokens`, or choose an easier prompt set.",
+    )
+    NOTHING_SCORED = (
+        "nothing_scored",
+        "The prompts have no reference answers, so there is no energy per correct answer.",
+        "Use a prompt set with references.",
+    )
+    TOO_FEW_QUERIES = (
+        "too_few_queries",
+        "Fewer than five queries: no interval over prompts is given.",
+        "Raise `--num-prompts`.",
+    )
+    DRAWS_WITHOUT_CORRECT = (
+        "draws_without_correct",
+        "In some resamples of the prompts nothing is correct, so the interval has no upper end.",
+        "Raise `--num-prompts`.",
+    )
+    ONE_RUN = (
+        "one_run",
+        "One run: how far a repeat would differ is unknown.",
+        "Add `--repeats 3`.",
+    )
+    IDLE_DRIFT = (
+        "idle_drift",
+        "Idle power before and after the queries differs by more than a tenth.",
+        "Let the machine settle, keep other work off it, and read the gross energies.",
+    )
+    LATE_SAMPLES = (
+        "late_samples",
+        "More than one in a hundred polls of the sensor came late.",
+        "Leave a CPU core free for the sampler.",
+    )
+    LIBRARY_WARNING = (
+        "library_warning",
+        "A library said that it falls back to something else.",
+        "The detail quotes it.",
+    )
+    TINY_MODEL_ON_GPU = (
+        "tiny_model_on_gpu",
+        "The embedded model is far too small for a GPU: the joules show mostly idle power.",
+        "Measure a real model: `harness models --fits` lists those that fit this card.",
+    )
+
+
+class Finding(Record):
+    """One doubt, and what it is about."""
+
+    code: FindingCode
+    detail: str = Field(default="", description="what is particular about this one; empty when the code says all")
+
+    def __str__(self) -> str:
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.code.sentence}{detail} {self.code.next_step}"
+
+
+# ------------------------------------------------------------------------------------ what is measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One query's input. `scorer` names how an answer is checked against `reference`; None: it is not."""
+
+    prompt_id: str
+    text: str
+    reference: str | None = None
+    scorer: str | None = None
+    kind: str | None = None
+    level: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSet:
+    """Prompts in the order in which a run takes them; every prefix is a sample of the whole.
+
+    `sha256` is over ids, texts, references and scorers of the whole set in its stored order.
+    """
+
+    name: str
+    source: str
+    sha256: str
+    prompts: tuple[Prompt, ...]
+
+
+class ModeSwitch(Record):
+    """How one mode is asked for. The parts combine; all empty: the model's natural behaviour."""
+
+    template: dict[str, str | bool | int] = Field(default={}, description="keywords for the chat template")
+    system: str | None = Field(default=None, description="system prompt")
+    assistant_prefix: str = Field(default="", description="appended after the generation prompt")
+
+
+class ReasoningSpec(Record):
+    """A model family's way of thinking: its marks, and a switch per mode."""
+
+    thinking_start: str | None = None
+    thinking_end: str | None = None
+    starts_inside_thinking: bool = Field(
+        default=False, description="the rendered prompt itself opens the thinking, unless a switch closes it"
+    )
+    modes: dict[str, ModeSwitch]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThinkingSpan:
+    """Where the thinking lies in a sequence of output tokens: positions [start, end), marks included.
+
+    `closed` is False where the thinking was still open at the last token.
+    """
+
+    start: int
+    end: int
+    closed: bool
+
+
+class EngineOptions(Record):
+    """How the model is executed. The executed facts are in `EngineFacts`."""
+
+    name: str = "transformers"
+    device: str = Field(description="cuda or cpu")
+    attention: str = "default"
+    compile: bool = False
+
+
+class Cell(Record):
+    """What is measured, as a value. Its hash names its directory; nothing about the machine is in it."""
+
+    model: str
+    source: str
+    revision: str = Field(description="commit, or sha256 of the local files")
+    engine: EngineOptions
+    dtype: str
+    quantization: str
+    trust_remote_code: bool = False
+    prompt_set: str
+    prompt_set_sha256: str
+    protocol: str
+    modes: tuple[str, ...]
+    max_new_tokens: int
+    seed: int
+    batch_size: int = 1
+    power_limit_w: float | None = Field(default=None, description="set for this cell; None: the board's own")
+    repeat: int = 0
+
+    @property
+    def cell_id(self) -> str:
+        """Directory name: the model, then the first 12 digits of the hash of everything."""
+        return f"{slug(self.model)}-{content_hash(self)}"
+
+
+class Board(Record):
+    """One accelerator, as the driver describes it."""
+
+    uuid: str
+    name: str
+    memory_bytes: int | None = None
+    power_limit_default_w: float | None = None
+    power_limit_w: float | None = None
+    ecc: bool | None = None
+    mig: bool | None = None
+    persistence: bool | None = None
+    compute_capability: str | None = None
+
+
+class Site(Record):
+    """Where it is measured: machine, boards, driver, versions. A cell is finished for a site."""
+
+    hostname_sha256: str
+    platform: str
+    cpu: str
+    n_cpu_cores: int
+    memory_bytes: int
+    boards: tuple[Board, ...]
+    driver: str | None
+    cuda: str | None
+    python: str
+    packages: dict[str, str]
+    container: str | None = None
+
+    @property
+    def site_id(self) -> str:
+        """Directory name: first 12 digits of the hash of everything."""
+        return content_hash(self)
+
+
+# ------------------------------------------------------------------------------------ what sensors say
+
+
+class Boundary(StrEnum):
+    """What an energy includes."""
+
+    GPU_BOARD = "gpu_board"
+    HOST = "host"
+    GPU_BOARD_AND_HOST = "gpu_board+host"
+    NODE = "node"
+
+
+class Method(StrEnum):
+    """How an energy was found."""
+
+    NVML_COUNTER = "nvml_counter"
+    NVML_POWER = "nvml_power"
+    RAPL = "rapl"
+    EXTERNAL_METER = "external_meter"
+    ESTIMATED = "estimated"
+    REPLAYED = "replayed"
+
+
+class Attribution(StrEnum):
+    """How a device's energy was given to a query."""
+
+    EXCLUSIVE = "exclusive"
+    WHOLE_BOARD = "whole_board"
+    SHARED_TOKENS = "shared_tokens"
+    SHARED_EQUAL = "shared_equal"
+
+
+class Quantity(StrEnum):
+    """What a channel's values are."""
+
+    ENERGY_J = "energy_j"
+    POWER_W = "power_w"
+
+
+class Channel(Record):
+    """One stream of values of one device. A sample names its channel by position."""
+
+    device: str = Field(description="GPU-<uuid>, cpu-package-<n>, dram-<n>, or the name of an estimate")
+    boundary: Boundary
+    method: Method
+    quantity: Quantity
+    duration_period_s: float | None = Field(default=None, description="between updates, where known")
+    duration_window_s: float | None = Field(default=None, description="averaged over, where known")
+    gain_half_width: float | None = Field(default=None, description="systematic, relative; None: unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A value that a channel showed at some instant between two clock readings.
+
+    A counter's tick is caught when the value changes between two polls: `time_before_s` is then the last
+    poll that still showed the old value, `time_after_s` the first that showed the new one.
+    """
+
+    channel: int
+    time_before_s: float
+    time_after_s: float
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Raw readings between two collections, and the edges marked meanwhile, as columns of equal length.
+
+    `channel` is int64; -1 is a marked edge (its value is 0). Times are seconds, values joules or watts.
+    """
+
+    channel: IntArray
+    time_before_s: FloatArray
+    time_after_s: FloatArray
+    value: FloatArray
+
+
+MARK_CHANNEL = -1
+
+
+# ------------------------------------------------------------------------------------- what happened
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A named part of a generation: `prefill`, `thinking`, `answer`."""
+
+    name: str
+    time_start_s: float
+    time_end_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """What the engine did for one query. Phases are in order and touch."""
+
+    phases: tuple[Phase, ...]
+    sizes: dict[str, int]
+    finish_reason: str
+    text: str
+    thinking: str
+    answer: str
+    rendered_prompt: str
+
+    @property
+    def time_start_s(self) -> float:
+        """When the device began."""
+        return self.phases[0].time_start_s
+
+    @property
+    def time_end_s(self) -> float:
+        """When the device was done."""
+        return self.phases[-1].time_end_s
+
+
+class PhaseReading(Record):
+    """One phase's share of a query. Phases of a query add up to it exactly."""
+
+    name: str
+    time_start_s: float
+    time_end_s: float
+    energy_gross_j: float | None
+    energy_gross_half_width_j: float | None
+
+
+class Reading(Record):
+    """The energy of one device over one interval, and everything needed to doubt it.
+
+    The net fields are absent on disk; they are filled on loading, from the session's idle baseline.
+    """
+
+    device: str
+    boundary: Boundary
+    method: Method
+    attribution: Attribution
+    time_start_s: float
+    time_end_s: float
+    energy_gross_j: float | None
+    energy_gross_half_width_j: float | None
+    n_samples: int
+    duration_gap_largest_s: float | None = None
+    phases: tuple[PhaseReading, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    power_idle_w: float | None = None
+    energy_net_j: float | None = None
+    energy_net_half_width_j: float | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the interval."""
+        return self.time_end_s - self.time_start_s
+
+
+class Score(Record):
+    """Whether an answer is right, and what was read as the answer."""
+
+    correct: bool
+    extracted: str | None
+
+
+class Output(Record):
+    """A generation as it is stored. The text is there with `--store-text full`, its hash otherwise."""
+
+    sizes: dict[str, int]
+    finish_reason: str
+    rendered_prompt_sha256: str
+    text: str | None = None
+    text_sha256: str | None = None
+
+
+class QueryRecord(Record):
+    """One line of `queries.jsonl`: one prompt in one mode."""
+
+    schema_version: int = SCHEMA_VERSION
+    session: int
+    prompt_id: str
+    prompt_index: int
+    mode: str
+    seed: int
+    time_start_s: float
+    time_end_s: float
+    output: Output | None = Field(description="None where the query failed")
+    score: Score | None = Field(description="None where the prompt has no reference or the query failed")
+    readings: tuple[Reading, ...]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the query's span."""
+        return self.time_end_s - self.time_start_s
+
+
+class IntervalRecord(Record):
+    """One line of `intervals.jsonl`: a stretch of the session that is not a query."""
+
+    schema_version: int = SCHEMA_VERSION
+    session: int
+    name: str = Field(description="start_up, load, warm_up, idle_before, gap, idle_after")
+    time_start_s: float
+    time_end_s: float
+    readings: tuple[Reading, ...]
+
+
+# ------------------------------------------------------------------------------- what must be recorded
+
+
+class EngineFacts(Record):
+    """What the engine really did with the model, read off the loaded model."""
+
+    device_name: str
+    device_uuids: tuple[str, ...] = Field(description="NVML UUIDs of the boards that hold the model")
+    revision: str
+    n_parameters: int
+    bytes_per_parameter: float
+    executed_precision: str
+    requested_precision: str
+    layer_classes: dict[str, int]
+    attention: str
+    context_length: int | None
+    weights_format: str
+    remote_code_commit: str | None = None
+    generation_config: dict[str, Any]
+    n_threads: int | None = None
+
+
+class SamplerStats(Record):
+    """What the sampler process did and cost."""
+
+    n_polls: int
+    n_samples: int
+    n_late: int
+    duration_cpu_s: float
+    duration_s: float
+
+
+class RunManifest(Record):
+    """What is needed to believe and repeat one session of a cell."""
+
+    schema_version: int = SCHEMA_VERSION
+    harness_version: str
+    run_id: str
+    cell_id: str
+    session: int
+    started_utc: str
+    origin_unix_s: float
+    origin_monotonic_s: float
+    command: tuple[str, ...]
+    git_commit: str | None
+    site: Site
+    engine: EngineFacts
+    channels: tuple[Channel, ...]
+    headline: Boundary
+    meter_gpus: str
+    n_prompts: int
+    store_text: str
+    tariff_per_kwh: float | None
+    findings: tuple[Finding, ...]
+
+
+class SessionEnd(Record):
+    """How a session ended. Absent where it was killed."""
+
+    schema_version: int = SCHEMA_VERSION
+    session: int
+    ended_utc: str
+    status: str = Field(description="finished, stopped, interrupted or failed")
+    sampler: SamplerStats | None
+    findings: tuple[Finding, ...]
+
+
+# --------------------------------------------------------------------------------------- what is said
+
+
+class Estimate(Record):
+    """A statistic with the parts of its 95 % interval kept apart.
+
+    `low` and `high` are over prompts: another sample of prompts from the same source. `half_width_reading`
+    is the sensor's and the curve's; `half_width_runs` a repeat's on this site, None with one run;
+    `half_width_gain` the board's systematic gain. All in the unit of `value`.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    half_width_reading: float | None = None
+    half_width_runs: float | None = None
+    half_width_gain: float | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+class ModeSummary(Record):
+    """One mode of one cell at one site. Energies are gross, in the run's headline boundary."""
+
+    mode: str
+    n_queries: int
+    n_failed: int
+    n_without_energy: int
+    n_scored: int
+    n_correct: int
+    n_cut: int
+    accuracy: Estimate
+    duration_s: Estimate = Field(description="seconds per query")
+    prompt_tokens: float | None
+    thinking_tokens: float | None
+    answer_tokens: float | None
+    output_tokens: float | None
+    energy_j: Estimate = Field(description="joules per query")
+    energy_net_j: Estimate = Field(description="joules per query above idle")
+    energy_per_output_token_j: Estimate
+    energy_per_correct_j: Estimate
+    energy_wh_per_1000: Estimate
+    duration_per_output_token_s: float | None
+    phases_j: dict[str, float] = Field(description="mean joules per phase; they add up to energy_j")
+    phases_s: dict[str, float]
+    power_w: float | None
+
+
+class Comparison(Record):
+    """Two modes over the same prompts: total over total, split into tokens and energy per token.
+
+    For estimated energy `energy` and `energy_per_token` stay null; `duration` and `duration_per_token` speak.
+    """
+
+    numerator: str
+    denominator: str
+    n_pairs: int
+    energy: Estimate
+    duration: Estimate
+    tokens: float | None
+    energy_per_token: float | None
+    duration_per_token: float | None
+    n_only_numerator_correct: int
+    n_only_denominator_correct: int
+
+
+class Summary(Record):
+    """Everything that a receipt, a page or a gate reads of one cell at one site."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    cell: Cell
+    site_id: str
+    headline: Boundary
+    method: Method
+    estimated: bool
+    power_idle_w: Estimate
+    n_sessions: int
+    n_prompts_planned: int
+    tariff_per_kwh: float | None
+    modes: tuple[ModeSummary, ...]
+    comparison: Comparison | None
+    findings: tuple[Finding, ...]
+
+
+def slug(name: str) -> str:
+    """A name as a harmless directory name: letters, digits, dot and dash; never a path."""
+    kept = "".join(char if char.isascii() and (char.isalnum() or char in "._") else "-" for char in name)
+    return kept.strip("-._")[-60:].strip("-._") or "model"
+
+
+def content_hash(record: Record) -> str:
+    """First 12 hex digits of the sha256 of a record's canonical JSON."""
+    canonical = json.dumps(record.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -1,0 +1,123 @@
+"""What is on disk, ready to be looked at: net energies filled in, sessions and sites kept apart.
+
+from harness import load_results
+frame = load_results("results/latest-run", "results/another")    # a pandas frame, one row per query
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.attribution.baseline import Baseline, baselines, with_net
+from harness.records import Cell, Finding, FindingCode, IntervalRecord, QueryRecord, RunManifest
+from harness.store.run_directory import RunDirectory, cells, run_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionResults:
+    """One session as it is on disk. `manifest` is None where it was killed before it had one."""
+
+    number: int
+    manifest: RunManifest | None
+    intervals: Sequence[IntervalRecord]
+    baselines: dict[str, Baseline]
+    findings: tuple[Finding, ...]
+    status: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellResults:
+    """One cell at one site: its queries with net energies, and its sessions."""
+
+    directory: RunDirectory
+    cell: Cell
+    site_id: str
+    queries: Sequence[QueryRecord]
+    sessions: Sequence[SessionResults]
+
+    @property
+    def manifest(self) -> RunManifest | None:
+        """The newest session's manifest."""
+        return next((session.manifest for session in reversed(self.sessions) if session.manifest), None)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is doubtful about the sessions as such, each once."""
+        found = [finding for session in self.sessions for finding in session.findings]
+        return tuple(dict.fromkeys(found))
+
+
+def load_cell(directory: RunDirectory) -> CellResults:
+    """Read one cell at one site and fill in what is derived.
+
+    Raises:
+        SchemaError: Damaged, or written by a newer version.
+    """
+    sessions = [_session(directory, number) for number in directory.sessions()]
+    by_number = {session.number: session.baselines for session in sessions}
+    return CellResults(
+        directory=directory,
+        cell=directory.cell(),
+        site_id=directory.site_id,
+        queries=[_filled(query, by_number.get(query.session, {})) for query in directory.queries()],
+        sessions=sessions,
+    )
+
+
+def load_run(path: Path) -> list[CellResults]:
+    """Every cell of a run at every site.
+
+    Raises:
+        SchemaError: Damaged, or written by a newer version.
+    """
+    return [load_cell(directory) for directory in cells(path)]
+
+
+def load_results(*runs: str | Path, output_dir: str | Path = "results") -> pd.DataFrame:
+    """Runs as one pandas frame, one row per query; energies in joules, unknown is missing.
+
+    Args:
+        runs: Paths, run ids under `output_dir`, or `latest`.
+        output_dir: Where run ids are looked up.
+
+    Raises:
+        UsageError: No such run.
+        SchemaError: Damaged, or written by a newer version.
+    """
+    from harness.store.frame import frame
+
+    rows = []
+    for run in runs:
+        path = run_path(str(run), Path(output_dir))
+        for results in load_run(path):
+            rows += [(path.name, results.cell, results.site_id, query) for query in results.queries]
+    return frame(rows)
+
+
+def _session(directory: RunDirectory, number: int) -> SessionResults:
+    manifest, end = directory.manifest(number), directory.end(number)
+    intervals = directory.intervals(number)
+    idle = baselines(intervals)
+    findings = [*(manifest.findings if manifest else ()), *(end.findings if end else ())]
+    findings += [
+        Finding(code=FindingCode.IDLE_DRIFT, detail=baseline.device) for baseline in idle.values() if baseline.drifted
+    ]
+    return SessionResults(
+        number=number,
+        manifest=manifest,
+        intervals=intervals,
+        baselines=idle,
+        findings=tuple(findings),
+        status=end.status if end else None,
+    )
+
+
+def _filled(query: QueryRecord, idle: dict[str, Baseline]) -> QueryRecord:
+    readings = tuple(with_net(reading, idle.get(reading.device)) for reading in query.readings)
+    return query.model_copy(update={"readings": readings})

@@ -1,0 +1,274 @@
+"""One cell at one site on disk: append-only, flushed after each query, nothing ever rewritten.
+
+    results/<run_id>/<cell_id>/<site_id>/
+        cell.yaml  queries.jsonl  sessions/NN/{manifest.json, intervals.jsonl, end.json, power-NNNN.parquet}
+
+A query's line is appended after the raw readings that it was computed from are on disk, so whatever a kill leaves
+behind can be recomputed. A torn last line (the machine went down in the middle of a write) is ignored on reading
+and cut off before the next append.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from harness.errors import SchemaError, StorageFull, UsageError
+from harness.records import (
+    SCHEMA_VERSION,
+    Cell,
+    IntervalRecord,
+    QueryRecord,
+    Record,
+    RunManifest,
+    Segment,
+    SessionEnd,
+)
+from harness.store import segments
+
+RecordType = TypeVar("RecordType", bound=Record)
+
+
+class RunDirectory:
+    """Implements `RunStore` for one directory `<run>/<cell_id>/<site_id>`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, run_path: Path, cell: Cell, site_id: str) -> RunDirectory:
+        """Open the cell's directory at a site, making it if it is new.
+
+        Raises:
+            StorageFull: It cannot be written.
+        """
+        store = cls(run_path / cell.cell_id / site_id)
+        with _translated(store.path):
+            store.path.mkdir(parents=True, exist_ok=True)
+            if not (store.path / "cell.yaml").exists():
+                fields = {"schema_version": SCHEMA_VERSION, **cell.model_dump(mode="json")}
+                _write_new(store.path / "cell.yaml", yaml.safe_dump(fields, sort_keys=False))
+        return store
+
+    @property
+    def site_id(self) -> str:
+        """The hash of the site it was measured at."""
+        return self.path.name
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process out for as long as this one measures; a killed one leaves no lock behind.
+
+        Raises:
+            UsageError: Another process is at it.
+        """
+        with _translated(self.path):
+            lock = (self.path / ".lock").open("w")
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UsageError(
+                    f"Another process is measuring into {self.path}.", "Wait for it, or start a run of its own."
+                ) from error
+            yield
+
+    def cell(self) -> Cell:
+        """What is measured.
+
+        Raises:
+            SchemaError: Damaged, or written by a newer version.
+        """
+        path = self.path / "cell.yaml"
+        try:
+            fields = yaml.safe_load(path.read_text())
+            check_version(fields.pop("schema_version"), path)
+            return Cell.model_validate(fields)
+        except (OSError, yaml.YAMLError, ValidationError, AttributeError, KeyError) as error:
+            raise SchemaError(f"{path} cannot be read: {error}", "Restore it from a copy of the run.") from error
+
+    def queries(self) -> list[QueryRecord]:
+        """Every query on disk, in the order in which they became final."""
+        return _read_lines(self.path / "queries.jsonl", QueryRecord)
+
+    def finished(self) -> set[tuple[str, str]]:
+        """(prompt_id, mode) of every query already on disk."""
+        return {(query.prompt_id, query.mode) for query in self.queries()}
+
+    def sessions(self) -> list[int]:
+        """Numbers of the sessions so far."""
+        return sorted(int(path.name) for path in self.path.glob("sessions/[0-9]*") if path.name.isdigit())
+
+    def manifest(self, session: int) -> RunManifest | None:
+        """A session's manifest; None where it was killed before it had one."""
+        path = self._session(session) / "manifest.json"
+        return _read_json(path, RunManifest) if path.exists() else None
+
+    def intervals(self, session: int) -> list[IntervalRecord]:
+        """A session's stretches that are not queries."""
+        return _read_lines(self._session(session) / "intervals.jsonl", IntervalRecord)
+
+    def end(self, session: int) -> SessionEnd | None:
+        """How a session ended; None where it was killed or still runs."""
+        path = self._session(session) / "end.json"
+        return _read_json(path, SessionEnd) if path.exists() else None
+
+    def begin_session(self) -> int:
+        """Make room for the next session and return its number."""
+        number = max(self.sessions(), default=0) + 1
+        with _translated(self.path):
+            self._session(number).mkdir(parents=True)
+            _cut_torn_line(self.path / "queries.jsonl")
+        return number
+
+    def write_manifest(self, manifest: RunManifest) -> None:
+        """Once per session, before its first query."""
+        with _translated(self.path):
+            _write_new(self._session(manifest.session) / "manifest.json", manifest.model_dump_json(indent=1) + "\n")
+
+    def write_segment(self, session: int, segment: Segment) -> None:
+        """Close one file of raw readings. On return it is on disk."""
+        if len(segment.channel) == 0:
+            return
+        directory = self._session(session)
+        with _translated(self.path):
+            segments.write(directory / f"power-{len(list(directory.glob('power-*.parquet'))):04d}.parquet", segment)
+
+    def segments(self, session: int) -> Iterator[Segment]:
+        """The raw readings of a session, in order."""
+        for path in sorted(self._session(session).glob("power-*.parquet")):
+            yield segments.read(path)
+
+    def append_query(self, query: QueryRecord) -> None:
+        """Append one final query and flush it."""
+        _append(self.path / "queries.jsonl", query)
+
+    def append_interval(self, interval: IntervalRecord) -> None:
+        """Append one final interval and flush it."""
+        _append(self._session(interval.session) / "intervals.jsonl", interval)
+
+    def write_end(self, end: SessionEnd) -> None:
+        """Once, when a session ends in good order."""
+        with _translated(self.path):
+            _write_new(self._session(end.session) / "end.json", end.model_dump_json(indent=1) + "\n")
+
+    def _session(self, number: int) -> Path:
+        return self.path / "sessions" / f"{number:02d}"
+
+
+def check_version(version: object, path: Path) -> None:
+    """Refuse what a newer version of this program wrote.
+
+    Raises:
+        SchemaError: The version is newer, or not a number.
+    """
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise SchemaError(
+            f"{path} has schema version {version}; this program reads up to {SCHEMA_VERSION}.",
+            "Update the harness: pip install --upgrade inference-energy-harness",
+        )
+
+
+def run_path(name: str, output_dir: Path) -> Path:
+    """The directory that RUN names: a path, a run id under the output directory, or `latest`.
+
+    Raises:
+        UsageError: There is no such run.
+    """
+    if name == "latest":
+        runs = sorted((path for path in output_dir.glob("*") if _is_run(path)), key=lambda path: path.name)
+        runs = [path for path in runs if path.name[:8].isdigit()] or runs
+        if not runs:
+            raise UsageError(f"There is no run in {output_dir}.", "Make one: harness run")
+        return runs[-1]
+    for path in (output_dir / name, Path(name)):
+        if _is_run(path):
+            return path.resolve()
+    raise UsageError(f"No run {name!r} in {output_dir} or as a path.", f"Look into {output_dir}, or say `latest`.")
+
+
+def cells(run: Path) -> list[RunDirectory]:
+    """Every cell of a run at every site."""
+    return [RunDirectory(path.parent) for path in sorted(run.glob("*/*/cell.yaml"))]
+
+
+def _is_run(path: Path) -> bool:
+    return path.is_dir() and any(path.glob("*/*/cell.yaml"))
+
+
+def _read_json(path: Path, kind: type[RecordType]) -> RecordType:
+    try:
+        fields = json.loads(path.read_text())
+        check_version(fields.get("schema_version"), path)
+        return kind.model_validate(fields)
+    except (ValueError, AttributeError) as error:
+        raise SchemaError(f"{path} is damaged: {error}", "Restore it from a copy of the run.") from error
+
+
+def _read_lines(path: Path, kind: type[RecordType]) -> list[RecordType]:
+    if not path.exists():
+        return []
+    *lines, torn = path.read_bytes().split(b"\n")
+    del torn  # what follows the last newline was never finished
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            fields = json.loads(line)
+            check_version(fields.get("schema_version"), path)
+            records.append(kind.model_validate(fields))
+        except (ValueError, AttributeError) as error:
+            raise SchemaError(
+                f"{path}, line {number} is damaged: {error}", "Restore it from a copy of the run."
+            ) from error
+    return records
+
+
+def _append(path: Path, record: Record) -> None:
+    line = record.model_dump_json(exclude_defaults=False, exclude_none=False) + "\n"
+    with _translated(path), path.open("ab") as file:
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a whole file so that it is either there or not."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with path.open("r+b") as file:
+            file.truncate(whole)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(
+                f"The disk under {path} is full.", "Make room, then resume: harness run --resume latest"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS):
+            raise StorageFull(f"{path} cannot be written: {error.strerror}.", "Choose another --output-dir.") from error
+        raise

@@ -1,0 +1,155 @@
+"""One `harness run` from its spec to its receipt: every cell in turn, failures kept apart, then the report."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from harness import publish, wiring
+from harness.config import RunSpec, load_run_spec, load_yaml, validated
+from harness.errors import ExitCode, HarnessError, OutOfMemory, StorageFull, UsageError
+from harness.progress import Progress
+from harness.records import FindingCode, Summary, slug
+from harness.report.receipt import receipt_of
+from harness.report.terminal import Place, print_receipt
+from harness.store.run_directory import cells, run_path
+
+SPEC_NAME = "run.yaml"
+
+
+@dataclass(slots=True)
+class Study:
+    """A run directory and what it is to hold."""
+
+    spec: RunSpec
+    path: Path
+    is_resumed: bool
+
+    @classmethod
+    def new(cls, file: str | None, flags: Mapping[str, Any], overrides: tuple[str, ...]) -> Study:
+        """A run that does not exist yet; nothing is written before the first cell begins.
+
+        Raises:
+            UsageError: A key or value that cannot be meant.
+        """
+        spec = load_run_spec(file, flags, overrides)
+        run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug(spec.model[0].rpartition('/')[2])}"
+        return cls(spec, Path(spec.output_dir) / run_id, is_resumed=False)
+
+    @classmethod
+    def resumed(cls, name: str, flags: Mapping[str, Any], overrides: tuple[str, ...]) -> Study:
+        """A run that exists; flags may extend it (`--num-prompts`), never change what was measured.
+
+        Raises:
+            UsageError: No such run, or a flag that would change its cells.
+        """
+        path = run_path(name, Path(str(flags.get("output_dir", "results"))))
+        fixed = {"model", "mode", "prompts", "max_new_tokens", "seed", "dtype", "quantization", "repeats"} & set(flags)
+        if fixed:
+            raise UsageError(
+                f"--{min(fixed).replace('_', '-')} would change what this run measures.", "Start a new run with it."
+            )
+        stored = load_yaml(path / SPEC_NAME)
+        fields = load_run_spec(None, {**stored, **flags}, overrides).model_dump(mode="json")
+        return cls(validated(RunSpec, fields, str(path / SPEC_NAME)), path, is_resumed=True)
+
+    def run(self, *, pilot_only: bool) -> int:
+        """Measure every cell, write the page, print the receipt.
+
+        Returns:
+            The exit code: 5 where some cells failed, 4 where a sensor was lost.
+
+        Raises:
+            HarnessError: Nothing could be measured at all.
+        """
+        console = Console(stderr=False, highlight=False)
+        with console.status("Getting ready…") if console.is_terminal else nullcontext():
+            known = [directory.cell() for directory in cells(self.path)] if self.is_resumed else []
+            jobs = wiring.jobs(self.spec, known)
+        self._prepare(jobs)
+        failures: list[tuple[str, HarnessError]] = []
+        try:
+            for job in jobs:
+                if len(jobs) > 1:
+                    console.rule(f"{job.cell.model}, repeat {job.cell.repeat + 1}")
+                try:
+                    with Progress(console, job) as progress:
+                        wiring.measure(job, self.path, progress, pilot_only=pilot_only, command=sys.argv)
+                except OutOfMemory as error:
+                    failures.append((job.cell.model, error))
+                except HarnessError as error:
+                    if len(jobs) == 1 or isinstance(error, StorageFull):
+                        raise
+                    failures.append((job.cell.model, error))
+        except KeyboardInterrupt:
+            console.print("\nInterrupted. Every query whose energy was final is on disk.")
+            console.print(f"Complete it: harness run --resume {self._name()}", soft_wrap=True)
+            return ExitCode.INTERRUPTED
+        return self._report(console, failures, pilot_only=pilot_only)
+
+    def _prepare(self, jobs: list[wiring.Job]) -> None:
+        """Every cell gets its directory before the first is measured, so that a killed run knows them all."""
+        stores = [wiring.store_for(job, self.path) for job in jobs]
+        if not self.is_resumed:
+            fields = self.spec.model_dump(mode="json")
+            (self.path / SPEC_NAME).write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
+        elif any(len(list(store.path.parent.iterdir())) > 1 for store in stores):
+            print("This run was begun on another site: it continues as a new part, and parts are not pooled.")
+
+    def _report(self, console: Console, failures: list[tuple[str, HarnessError]], *, pilot_only: bool) -> int:
+        measured = publish.accounts(self.path)
+        if measured and not pilot_only:
+            page = publish.publish(self.path, measured)
+            places = [Place(what="Page", path=str(page)), Place(what="Data", path=str(self.path))]
+            for index, account in enumerate(measured, start=1):
+                last = index == len(measured)
+                console.print()
+                print_receipt(
+                    console,
+                    receipt_of(account.summary),
+                    places=places if last else (),
+                    next_command=next_command(account.summary, self._name()) if last else None,
+                )
+        if pilot_only:
+            console.print(f"\nGo on with all prompts: harness run --resume {self._name()}", soft_wrap=True)
+        for model, error in failures:
+            console.print(f"\n{model} failed: {error}\n  → {error.next_step}", soft_wrap=True)
+        if failures:
+            return ExitCode.CELLS_FAILED
+        return exit_code([account.summary for account in measured])
+
+    def _name(self) -> str:
+        """How the user can name this run from where they are."""
+        default = Path("results").resolve()
+        return self.path.name if self.path.resolve().parent == default else os.path.relpath(self.path)
+
+
+def next_command(summary: Summary, run: str) -> str:
+    """The step that most improves what was just measured."""
+    if summary.estimated:
+        return "harness doctor"
+    if any(finding.code is FindingCode.TINY_MODEL_ON_GPU for finding in summary.findings):
+        return "harness models --fits"
+    n_measured = min((mode.n_queries for mode in summary.modes), default=0)
+    if n_measured < summary.n_prompts_planned:
+        return f"harness run --resume {run}"
+    return f"harness verify {run}"
+
+
+def exit_code(summaries: list[Summary]) -> ExitCode:
+    """What a pipeline is told of a run whose cells all came to an end."""
+    modes = [mode for summary in summaries for mode in summary.modes]
+    if any(mode.n_without_energy for mode in modes):
+        return ExitCode.INVALID
+    if not modes or all(mode.n_failed == mode.n_queries for mode in modes):
+        return ExitCode.CELLS_FAILED
+    return ExitCode.OK

@@ -1,0 +1,95 @@
+"""Recomputes every stored energy from the raw readings, and says how many agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.attribution import exclusive
+from harness.meter.meter import rebuilt
+from harness.records import Phase, Reading
+from harness.results import CellResults, load_run
+
+RELATIVE_TOLERANCE = 1e-9
+ABSOLUTE_TOLERANCE_J = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A stored figure that the raw readings do not support. None: null."""
+
+    where: str
+    figure: str
+    stored: float | None
+    recomputed: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """How many figures were recomputed, and which differ."""
+
+    n_figures: int
+    differences: tuple[Difference, ...]
+
+    @property
+    def n_agree(self) -> int:
+        """Figures that came out the same."""
+        return self.n_figures - len(self.differences)
+
+
+def verify(run: Path) -> Verification:
+    """Check every cell of a run.
+
+    Raises:
+        SchemaError: Damaged, or written by a newer version.
+    """
+    n_figures, differences = 0, []
+    for results in load_run(run):
+        for where, figure, stored, recomputed in _figures(results):
+            n_figures += 1
+            if not _same(stored, recomputed):
+                differences.append(Difference(where=where, figure=figure, stored=stored, recomputed=recomputed))
+    return Verification(n_figures=n_figures, differences=tuple(differences))
+
+
+def _figures(results: CellResults) -> Iterator[tuple[str, str, float | None, float | None]]:
+    for session in results.sessions:
+        if session.manifest is None:
+            continue
+        curves = {
+            curve.channel.device: curve
+            for curve in rebuilt(session.manifest.channels, results.directory.segments(session.number))
+        }
+        owners = [
+            *((f"{interval.name} of session {session.number}", interval.readings) for interval in session.intervals),
+            *(
+                (f"{query.prompt_id} in mode {query.mode}", query.readings)
+                for query in results.queries
+                if query.session == session.number
+            ),
+        ]
+        for where, readings in owners:
+            for reading in readings:
+                curve = curves.get(reading.device)
+                phases = [
+                    Phase(name=phase.name, time_start_s=phase.time_start_s, time_end_s=phase.time_end_s)
+                    for phase in reading.phases
+                ]
+                again = exclusive.read(curve, reading.time_start_s, reading.time_end_s, phases) if curve else None
+                yield from _pairs(where, reading, again)
+
+
+def _pairs(where: str, stored: Reading, again: Reading | None) -> Iterator[tuple[str, str, float | None, float | None]]:
+    for figure in ("energy_gross_j", "energy_gross_half_width_j"):
+        yield where, f"{figure} of {stored.device}", getattr(stored, figure), getattr(again, figure, None)
+    for index, phase in enumerate(stored.phases):
+        recomputed = again.phases[index].energy_gross_j if again else None
+        yield where, f"{phase.name} energy_gross_j of {stored.device}", phase.energy_gross_j, recomputed
+
+
+def _same(stored: float | None, recomputed: float | None) -> bool:
+    if stored is None or recomputed is None:
+        return stored is recomputed
+    return math.isclose(stored, recomputed, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE_J)
