@@ -40,7 +40,6 @@ class EngineSpec(Record):
     """How the model is executed."""
 
     attention: str = "default"
-    compile: bool = False
     n_threads: PositiveInt | None = None
 
 

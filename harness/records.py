@@ -290,7 +290,6 @@ class EngineOptions(Record):
     name: str = "transformers"
     device: str = Field(description="cuda or cpu")
     attention: str = "default"
-    compile: bool = False
 
 
 class Cell(Record):

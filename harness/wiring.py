@@ -92,9 +92,7 @@ def jobs(spec: RunSpec, cells: Sequence[Cell] = ()) -> list[Job]:
                 model=entry.name,
                 source=entry.source,
                 revision=_revision(source, entry),
-                engine=EngineOptions(
-                    device=device.partition(":")[0], attention=spec.engine.attention, compile=spec.engine.compile
-                ),
+                engine=EngineOptions(device=device.partition(":")[0], attention=spec.engine.attention),
                 dtype=spec.dtype,
                 quantization=spec.quantization,
                 trust_remote_code=spec.trust_remote_code,

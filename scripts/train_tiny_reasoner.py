@@ -132,7 +132,7 @@ def accuracy(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=20261121)
@@ -172,7 +172,7 @@ def main() -> None:
     warm_up = 100
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: min((step + 1) / warm_up, 1.0) * (1.0 - 0.9 * max(0.0, step / options.steps - 0.7) / 0.3),
+        lambda step: min((step + 1) / warm_up, 1.0) * (1.0 - 0.97 * max(0.0, step / options.steps - 0.5) / 0.5),
     )
     started = time.monotonic()
     # Long chains teach nothing before short ones are understood: the loss of all of them together stays flat

@@ -16,6 +16,7 @@ import pytest
 import torch
 import transformers
 
+import harness
 from harness.clock import SessionClock
 from harness.engine.precision import precision_finding
 from harness.engine.transformers import TransformersEngine
@@ -415,3 +416,20 @@ def test_a_hub_model_without_network_names_the_command(make: Make, monkeypatch: 
     with pytest.raises(ModelUnavailable) as caught:
         make("nobody/nothing-of-this-name", revision="0" * 40).load()
     assert "hf download nobody/nothing-of-this-name" in caught.value.next_step
+
+
+# ----------------------------------------------------------------------------------- the embedded model
+
+EMBEDDED = Path(harness.__file__).parent / "assets" / "tiny-reasoner"
+
+
+@pytest.mark.skipif(not (EMBEDDED / "model.safetensors").is_file(), reason="the embedded model is not built yet")
+def test_the_embedded_model_thinks_when_told_to_and_then_answers_right(make: Make) -> None:
+    engine = make(EMBEDDED)
+    engine.load()
+    chain = Prompt(prompt_id="chain", text="7+3*2-4=")
+    on, off = (engine.generate(chain, mode, 96, 1) for mode in ("on", "off"))
+    assert (on.thinking, on.answer, on.finish_reason) == ("0 0 6", "6", "stop")
+    assert on.sizes["thinking_tokens"] > 0
+    assert off.sizes["thinking_tokens"] == 0
+    assert [phase.name for phase in off.phases] == ["prefill", "answer"]

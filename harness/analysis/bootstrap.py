@@ -197,7 +197,10 @@ def wilson_interval(n_successes: int, n: int) -> Interval:
     share = n_successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Interval(low=max(0.0, centre - half), high=min(1.0, centre + half))
+    # At the ends the bound is exactly 0 or 1; the formula gets there only within rounding.
+    low = max(0.0, centre - half) if n_successes > 0 else 0.0
+    high = min(1.0, centre + half) if n_successes < n else 1.0
+    return Interval(low=low, high=high)
 
 
 def _log_ratio_draws(sums: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:

@@ -1,16 +1,8 @@
 """E(t): the cumulative energy of one device, built once from its readings and the session's marked edges.
 
 A counter gives exact anchors: the energy between two caught ticks is known to its resolution, and only where in
-between it was spent is not. Ticks without a marked edge are straight lines. Where a tick holds edges (a query
-begins, its prefill ends, ...), power may step there and only there, so the pieces' levels follow from the levels
-of the neighbouring ticks and from the tick's own energy, which is kept exactly:
-
-    minimise   sum over tick boundaries (p_left - p_right)^2  +  RIDGE sum over pieces (L / d_j) (p_j - m)^2
-    subject to sum over the tick's pieces p_j d_j = E_tick,  p_j >= 0
-
-with d_j a piece's length, L the tick's and m its mean power. The ridge keeps a piece of a few milliseconds from
-taking up what belongs to its neighbours. Power readings become ticks of their own (constant around each
-reading) and are not reshaped, because their energy is not exact.
+between it was spent is not; `shape.py` answers that for the ticks in which an edge was marked. Power readings become
+ticks of their own (constant around each reading), with an error that gathers along the way.
 
 It knows readings and edges. It must not know queries, files, or which sensor spoke.
 """
@@ -24,43 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.meter.shape import EDGE_DELAY_S, Shape, Tick, shapes, straight
 from harness.records import MARK_CHANNEL, Channel, Method, Quantity, Segment
 
 if TYPE_CHECKING:
     from harness.records import FloatArray
 
-RIDGE = 1e-4
 LONGEST_CLUSTER = 32
-"""Ticks that are solved together at most; longer stretches of edges are cut here, the same way each time."""
-EDGE_DELAY_S = 0.005
-"""How far from a marked edge the real step in power may lie (launch delay, synchronization). Provisional."""
-SHAPE_TRUST = 0.1
-"""Share of the difference between the shaped and the straight line that is charged as uncertainty."""
-
-
-UNRESOLVED = 0.3
-"""Relative half-width of a piece's power where there are more pieces than ticks could tell apart."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """The energy between two instants, with the uncertainty of the instants (half of their brackets)."""
-
-    time_start_s: float
-    time_end_s: float
-    energy_j: float
-    bracket_start_s: float
-    bracket_end_s: float
-
-    @property
-    def duration_s(self) -> float:
-        """Length."""
-        return self.time_end_s - self.time_start_s
-
-    @property
-    def power_w(self) -> float:
-        """Mean power."""
-        return self.energy_j / self.duration_s
+"""Ticks that are shaped together at most; longer stretches of edges are cut here, the same way each time."""
 
 
 class CurveBuilder:
@@ -189,130 +152,50 @@ class CurveBuilder:
         return sorted(set(self._marks[first:last]))
 
     def _solve(self, ticks: Sequence[Tick], after: Tick | None) -> None:
-        shaped = self._shaped and any(self._has_edges(tick) for tick in ticks)
-        edges = [self._edges(tick) if shaped else [] for tick in ticks]
-        cuts = [
-            np.array([tick.time_start_s, *inner, tick.time_end_s]) for tick, inner in zip(ticks, edges, strict=True)
-        ]
-        if shaped:
-            levels = _levels(ticks, cuts, self._level_before_w, after.power_w if after else None)
-        else:
-            levels = [np.array([tick.power_w]) for tick in ticks]
-        # A piece that crosses from one tick into the next has one level; every tick and every known side tells one.
-        n_levels = sum(len(cut) - 1 for cut in cuts) - (len(ticks) - 1)
-        n_known = len(ticks) + (self._level_before_w is not None) + (after is not None)
-        unresolved = UNRESOLVED if n_levels > n_known else 0.0
-        for index, tick in enumerate(ticks):
+        edges = [self._edges(tick) if self._shaped else [] for tick in ticks]
+        found = shapes(ticks, edges, self._level_before_w, after) if any(edges) else [straight(tick) for tick in ticks]
+        for index, (tick, shape) in enumerate(zip(ticks, found, strict=True)):
             left = ticks[index - 1] if index else self._before
             right = ticks[index + 1] if index + 1 < len(ticks) else after
-            self._append(tick, cuts[index], levels[index], unresolved, left, right)
-            self._level_before_w = float(levels[index][-1])
+            self._append(tick, shape, left, right)
+            self._level_before_w = float(shape.levels_w[-1])
             self._before = tick
         # Edges are kept only as long as a later tick may still hold them.
         self._marks = self._marks[bisect.bisect_left(self._marks, ticks[-1].time_end_s) :]
 
-    def _append(
-        self,
-        tick: Tick,
-        cuts: FloatArray,
-        levels: FloatArray,
-        unresolved: float,
-        left: Tick | None,
-        right: Tick | None,
-    ) -> None:
+    def _append(self, tick: Tick, shape: Shape, left: Tick | None, right: Tick | None) -> None:
+        """Add the tick's knots: its cuts, and the middle of each piece, where the line is least certain."""
         powers = [tick.power_w, *(other.power_w for other in (left, right) if other is not None)]
         spread_w = max(powers) - min(powers)
-        shaped_j = np.concatenate([[0.0], np.cumsum(levels * np.diff(cuts))])
-        shaped_j[-1] = tick.energy_j
-        steps_w = np.abs(np.diff(levels))
         start_j, variance_j2 = self._energies[-1], self._variances[-1]
         if left is None:
-            self._widths[-1] = tick.bracket_start_s * float(levels[0])
-        for index, time_s in enumerate(cuts[1:], start=1):
-            inside = index < len(cuts) - 1
-            straight_j = tick.power_w * (time_s - tick.time_start_s)
-            if inside:
-                width_j = (EDGE_DELAY_S + tick.bracket_end_s) * steps_w[index - 1]
-                width_j += SHAPE_TRUST * abs(shaped_j[index] - straight_j)
-                width_j += unresolved * tick.power_w * max(np.diff(cuts)[index - 1 : index + 1])
+            self._widths[-1] = tick.bracket_start_s * float(shape.levels_w[0])
+        lengths = np.diff(shape.cuts_s)
+        ends_j = np.cumsum(shape.levels_w * lengths)
+        ends_j[-1] = tick.energy_j
+        begin_j, begin_width_j = 0.0, self._widths[-1]
+        # Integrated readings of power gather error on the way; a counter's anchors do not.
+        gathered_j = 0.0 if self._shaped else spread_w * tick.duration_s / 4
+        for index, length_s in enumerate(lengths):
+            end_j, end_s = float(ends_j[index]), float(shape.cuts_s[index + 1])
+            if index + 1 < len(lengths):
+                step_w = abs(shape.levels_w[index + 1] - shape.levels_w[index])
+                width_j = (EDGE_DELAY_S + tick.bracket_end_s) * step_w
+                width_j += shape.doubt * abs(end_j - tick.power_w * (end_s - tick.time_start_s))
+                width_j += shape.unresolved * tick.power_w * max(lengths[index : index + 2])
             else:
-                width_j = tick.bracket_end_s * max(levels[-1], right.power_w if right else 0.0)
-            self._times.append(float(time_s))
-            self._energies.append(start_j + float(shaped_j[index]))
-            self._widths.append(float(width_j))
-            # Integrated readings of power gather error on the way; a counter's anchors do not.
-            gathered_j = 0.0 if self._shaped else spread_w * tick.duration_s / 4
-            share = (time_s - tick.time_start_s) / tick.duration_s
-            self._variances.append(variance_j2 + gathered_j**2 * float(share))
-        self._bend(spread_w, len(cuts) - 1)
-
-    def _bend(self, spread_w: float, n_pieces: int) -> None:
-        """Between two knots of one tick the line may be bent: add a knot in the middle that says how much."""
-        if spread_w == 0.0 or not self._shaped:
-            return
-        first = len(self._times) - 1 - n_pieces
-        for index in range(first + n_pieces, first, -1):
-            length_s = self._times[index] - self._times[index - 1]
-            middle_j = (self._energies[index] + self._energies[index - 1]) / 2
-            width_j = (self._widths[index] + self._widths[index - 1]) / 2
-            bend_w = spread_w if n_pieces == 1 else SHAPE_TRUST * spread_w
-            self._times.insert(index, self._times[index - 1] + length_s / 2)
-            self._energies.insert(index, middle_j)
-            self._widths.insert(index, width_j + bend_w * length_s / 4)
-            self._variances.insert(index, (self._variances[index] + self._variances[index - 1]) / 2)
-
-
-def _levels(
-    ticks: Sequence[Tick], cuts: Sequence[FloatArray], before_w: float | None, after_w: float | None
-) -> list[FloatArray]:
-    """Power of every piece of every tick, in watts: the constrained least squares of the module's docstring."""
-    lengths = [np.diff(cut) for cut in cuts]
-    counts = [len(length) for length in lengths]
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(int)
-    n_pieces, n_ticks = int(starts[-1]), len(ticks)
-    quadratic = np.zeros((n_pieces, n_pieces))
-    linear = np.zeros(n_pieces)
-    constraint = np.zeros((n_ticks, n_pieces))
-    energies = np.array([tick.energy_j for tick in ticks])
-    for index, tick in enumerate(ticks):
-        piece = slice(starts[index], starts[index + 1])
-        weights = RIDGE * tick.duration_s / lengths[index]
-        quadratic[np.arange(n_pieces)[piece], np.arange(n_pieces)[piece]] += weights
-        linear[piece] += weights * tick.power_w
-        constraint[index, piece] = lengths[index]
-    for index in range(1, n_ticks):
-        right = int(starts[index])
-        quadratic[right - 1 : right + 1, right - 1 : right + 1] += np.array([[1.0, -1.0], [-1.0, 1.0]])
-    for position, level_w in ((0, before_w), (n_pieces - 1, after_w)):
-        if level_w is not None:
-            quadratic[position, position] += 1.0
-            linear[position] += level_w
-    solution = _solve_nonnegative(quadratic, linear, constraint, energies)
-    return [solution[starts[index] : starts[index + 1]] for index in range(n_ticks)]
-
-
-def _solve_nonnegative(
-    quadratic: FloatArray, linear: FloatArray, constraint: FloatArray, energies: FloatArray
-) -> FloatArray:
-    """Minimise p'Qp/2 - b'p with Ap = e and p >= 0, by pinning what comes out negative at zero."""
-    n_pieces, n_ticks = len(linear), len(energies)
-    free = np.ones(n_pieces, dtype=bool)
-    powers = np.zeros(n_pieces)
-    for _ in range(n_pieces):
-        n_free = int(free.sum())
-        system = np.zeros((n_free + n_ticks, n_free + n_ticks))
-        system[:n_free, :n_free] = quadratic[np.ix_(free, free)]
-        system[:n_free, n_free:] = constraint[:, free].T
-        system[n_free:, :n_free] = constraint[:, free]
-        powers = np.zeros(n_pieces)
-        powers[free] = np.linalg.solve(system, np.concatenate([linear[free], energies]))[:n_free]
-        negative = powers < -1e-9
-        # A tick keeps at least one free piece, or its energy would have nowhere to go.
-        pinned = free & ~negative
-        if not negative.any() or (constraint[:, pinned].sum(axis=1) == 0).any():
-            break
-        free = pinned
-    return np.maximum(powers, 0.0)
+                width_j = tick.bracket_end_s * max(shape.levels_w[-1], right.power_w if right else 0.0)
+            bend_j = shape.doubt * spread_w * length_s / 4 if self._shaped else 0.0
+            for time_s, energy_j, at_j in (
+                (end_s - length_s / 2, (begin_j + end_j) / 2, (begin_width_j + width_j) / 2 + bend_j),
+                (end_s, end_j, width_j),
+            ):
+                share = (time_s - tick.time_start_s) / tick.duration_s
+                self._times.append(float(time_s))
+                self._energies.append(start_j + energy_j)
+                self._widths.append(float(at_j))
+                self._variances.append(variance_j2 + gathered_j**2 * float(share))
+            begin_j, begin_width_j = end_j, float(width_j)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,7 +139,7 @@
     const options = () => ({
       legend: { show: false }, cursor: { drag: { x: true, y: false }, points: { show: false }, y: false },
       scales: { x: { time: false }, y: { range: (u, low, high) => [0, (high || 1) * 1.08] } },
-      axes: [axis("time since the session began", 34, (u, splits) => splits.map((value) => (u.scales.x.max < 120 ? `${thousands(value, 4)} s` : stamp(value)))), axis(word, 48, plain)],
+      axes: [axis("time since the session began", 34, (u, splits) => splits.map((value) => (u.scales.x.max < 120 || splits[1] - splits[0] < 1 ? `${thousands(value, 6)} s` : stamp(value)))), axis(word, 48, plain)],
       series: [{}, ...power.devices.map((name, index) => ({
         label: name, stroke: () => colour(lines[index % lines.length]), width: 1.25, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }),
       }))],

@@ -1,0 +1,58 @@
+"""What the engine really did with a model, read off the loaded model."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+
+from harness.engine.checkpoint import Checkpoint, count_parameters
+from harness.engine.device import device_name
+from harness.engine.precision import executed_precision
+from harness.engine.weights import board_uuids, weigh
+from harness.records import EngineFacts
+
+
+def read_facts(checkpoint: Checkpoint, revision: str, *, trust_remote_code: bool) -> EngineFacts:
+    """Everything that a manifest says about the model.
+
+    Args:
+        checkpoint: Just loaded.
+        revision: Commit, or sha256 of its files.
+        trust_remote_code: Whether its architecture may come from its repository.
+    """
+    model = checkpoint.model
+    weights = weigh(model)
+    n_parameters = count_parameters(
+        model, weights.n_elements, quantized=bool(checkpoint.quantization), trust_remote_code=trust_remote_code
+    )
+    executed = executed_precision(weights.body_bytes_by_storage, checkpoint.quantization)
+    return EngineFacts(
+        device_name=device_name(weights.cuda_indices),
+        device_uuids=board_uuids(weights.cuda_indices),
+        revision=revision,
+        n_parameters=n_parameters,
+        bytes_per_parameter=weights.n_bytes / n_parameters,
+        executed_precision=executed,
+        requested_precision=checkpoint.requested_precision or executed,
+        layer_classes=weights.layer_classes,
+        attention=str(model.config._attn_implementation or "unknown"),
+        context_length=_context_length(model),
+        weights_format=checkpoint.weights_format,
+        remote_code_commit=checkpoint.remote_code_commit,
+        generation_config=_plain(model.generation_config.to_diff_dict()),
+        n_threads=torch.get_num_threads(),
+    )
+
+
+def _context_length(model: Any) -> int | None:
+    """Tokens that the model has positions for; None: it does not say."""
+    length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return length if isinstance(length, int) and length > 0 else None
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration in which everything is JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(config, default=str))
+    return plain

@@ -1,0 +1,113 @@
+"""What a reader needs to believe and repeat a run, as labels and texts."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.records import Estimate, RunManifest, Site, Summary
+from harness.report.numbers import digits, half_width
+from harness.report.wording import BOUNDARY, METHOD, estimated_words
+
+BYTES_PER_GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One line of a list of facts."""
+
+    label: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactGroup:
+    """Facts under a heading."""
+
+    title: str
+    facts: tuple[Fact, ...]
+
+
+def facts_of(summary: Summary, manifest: RunManifest | None) -> tuple[FactGroup, ...]:
+    """Everything that the page lists; what is unknown has no line."""
+    groups = [("Energy", _energy(summary, manifest)), ("Model and protocol", _cell(summary, manifest))]
+    if manifest is not None:
+        groups += [("Site", _site(manifest.site, summary.site_id)), ("Run", _run(manifest))]
+    return tuple(
+        FactGroup(title=title, facts=tuple(Fact(label=label, text=text) for label, text in facts if text))
+        for title, facts in groups
+    )
+
+
+def command_of(manifest: RunManifest | None) -> str | None:
+    """The command line that was run, ready to copy."""
+    return None if manifest is None else shlex.join(manifest.command)
+
+
+def _energy(summary: Summary, manifest: RunManifest | None) -> list[tuple[str, str]]:
+    method = estimated_words(summary) if summary.estimated else METHOD[summary.method]
+    facts = [
+        ("Boundary", f"{BOUNDARY[summary.headline]} ({summary.headline.value}), gross"),
+        ("Method", f"{method} ({summary.method.value})"),
+        ("Idle power, model loaded", _watts(summary.power_idle_w)),
+        ("Sessions", f"{summary.n_sessions}"),
+    ]
+    for channel in () if manifest is None else manifest.channels:
+        period = channel.duration_period_s
+        parts = [METHOD[channel.method], BOUNDARY[channel.boundary]]
+        parts += [f"every {digits(period)} s"] if period is not None else []
+        gain = channel.gain_half_width
+        parts += [f"gain ± {digits(gain * 100, 2)} %"] if gain is not None else ["gain unknown"]
+        facts.append((f"Sensor {channel.device}", ", ".join(parts)))
+    return facts
+
+
+def _cell(summary: Summary, manifest: RunManifest | None) -> list[tuple[str, str]]:
+    cell = summary.cell
+    facts = [
+        ("Model", f"{cell.model} ({cell.source})"),
+        ("Revision", cell.revision),
+        ("Precision asked for", ", ".join(filter(None, (cell.dtype, cell.quantization)))),
+        ("Prompt set", f"{cell.prompt_set}, sha256 {cell.prompt_set_sha256[:16]}…"),
+        ("Protocol", f"{cell.protocol}, at most {cell.max_new_tokens:,} new tokens, seed {cell.seed}"),
+        ("Cell", cell.cell_id),
+    ]
+    if manifest is not None:
+        engine = manifest.engine
+        executed = f"{engine.executed_precision}, {digits(engine.bytes_per_parameter)} bytes per parameter"
+        facts.insert(3, ("Precision executed", executed))
+        facts.insert(4, ("Parameters", f"{engine.n_parameters:,}, attention {engine.attention}"))
+    return facts
+
+
+def _site(site: Site, site_id: str) -> list[tuple[str, str]]:
+    boards = ", ".join(board.name for board in site.boards)
+    versions: Sequence[str] = [
+        f"{name} {site.packages[name]}" for name in ("torch", "transformers") if name in site.packages
+    ]
+    return [
+        ("Boards", boards or "none"),
+        ("Driver", ", ".join(filter(None, (site.driver, site.cuda and f"CUDA {site.cuda}")))),
+        ("CPU", f"{site.cpu}, {site.n_cpu_cores} cores, {site.memory_bytes / BYTES_PER_GIB:.0f} GiB"),
+        ("Software", ", ".join((f"Python {site.python}", *versions))),
+        ("Platform", site.platform),
+        ("Container", site.container or ""),
+        ("Site", site_id),
+    ]
+
+
+def _run(manifest: RunManifest) -> list[tuple[str, str]]:
+    return [
+        ("Run", manifest.run_id),
+        ("Started", manifest.started_utc),
+        ("Harness", manifest.harness_version),
+        ("Git commit", manifest.git_commit or ""),
+    ]
+
+
+def _watts(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "unknown"
+    error = estimate.half_width_reading
+    return f"{digits(estimate.value)} W" + ("" if error is None else f" {half_width(error)}")

@@ -1,0 +1,75 @@
+"""The receipt as GitHub Markdown, for a README or a job summary."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from harness.report.receipt import Kind, Receipt, Section
+from harness.report.table import Figure, Table
+
+SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~&@$])")
+"""Characters that Markdown, HTML or GitHub (mentions, formulas) would read as more than themselves."""
+
+
+def render_markdown(receipt: Receipt) -> str:
+    """The receipt, the table and the doubts. Names from outside are escaped."""
+    blocks = [
+        f"### {escaped(receipt.title)}",
+        *([escaped(receipt.headline)] if receipt.headline else []),
+        "\n".join(f"{escaped(line)}  " for line in receipt.lines).rstrip(),
+        _grid(["", *receipt.modes], [row for section in receipt.sections for row in _section(section, receipt)]),
+        f"**Table.** {escaped(receipt.table.caption)}",
+        _table(receipt.table),
+    ]
+    if receipt.doubts:
+        blocks.append("**To know before you quote it**")
+        blocks.append(
+            "\n".join(
+                f"- {_own(doubt.sentence)}{_details(doubt.details)} {_own(doubt.next_step)}" for doubt in receipt.doubts
+            )
+        )
+    return "\n\n".join(blocks) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text that shows as itself on one line."""
+    return SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def _own(text: str) -> str:
+    """A sentence of this program's: its `quoted` parts stay code, the rest is escaped."""
+    return "`".join(part if index % 2 else SPECIAL.sub(r"\\\1", part) for index, part in enumerate(text.split("`")))
+
+
+def _section(section: Section, receipt: Receipt) -> list[list[str]]:
+    n_modes = len(receipt.modes)
+    rows = [[f"**{escaped(section.title)}**", *("" for _ in receipt.modes)]]
+    for row in section.rows:
+        cells = [*("" for _ in range(n_modes - len(row.cells))), *map(escaped, row.cells)]
+        bold = row.kind in (Kind.TOTAL, Kind.WIDE_TOTAL)
+        label = escaped(row.label.strip())
+        rows.append([f"**{text}**" if bold and text else text for text in (label, *cells)])
+    return rows
+
+
+def _table(table: Table) -> str:
+    return _grid(["", *table.modes], [[escaped(row.label), *map(_cell, row.figures)] for row in table.rows])
+
+
+def _cell(figure: Figure) -> str:
+    interval = f"<br>{escaped(figure.interval)}" if figure.interval else ""
+    return escaped(figure.value) + interval
+
+
+def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [
+        f"| {' | '.join(escaped(name) for name in header)} |",
+        f"|{'|'.join([':--', *('--:' for _ in header[1:])])}|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
+    return "\n".join(lines)
+
+
+def _details(details: Sequence[str]) -> str:
+    return f" ({escaped('; '.join(details))})" if details else ""

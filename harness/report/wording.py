@@ -1,0 +1,75 @@
+"""The words for what an energy includes and how it was found. One place, so that they never differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.records import Boundary, Finding, FindingCode, Method, Summary
+
+BOUNDARY = {
+    Boundary.GPU_BOARD: "the GPU board",
+    Boundary.HOST: "the host (CPU packages and memory)",
+    Boundary.GPU_BOARD_AND_HOST: "the GPU board and the host",
+    Boundary.NODE: "the whole machine",
+}
+METHOD = {
+    Method.NVML_COUNTER: "NVML energy counter",
+    Method.NVML_POWER: "NVML power readings",
+    Method.RAPL: "RAPL",
+    Method.EXTERNAL_METER: "external meter",
+    Method.ESTIMATED: "estimated, no sensor",
+    Method.REPLAYED: "replayed from a recording",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """Findings of one code, as sentences."""
+
+    code: str
+    sentence: str
+    details: tuple[str, ...]
+    next_step: str
+
+
+def doubts(findings: Sequence[Finding]) -> tuple[Doubt, ...]:
+    """Findings grouped by code, in the order of their first appearance."""
+    details: dict[FindingCode, dict[str, None]] = {}
+    for finding in findings:
+        known = details.setdefault(finding.code, {})
+        if finding.detail:
+            known[finding.detail] = None
+    return tuple(
+        Doubt(code=code.value, sentence=code.sentence, details=tuple(texts), next_step=code.next_step)
+        for code, texts in details.items()
+    )
+
+
+def energy_source(summary: Summary) -> str:
+    """What the joules include and where they come from."""
+    boundary = BOUNDARY[summary.headline]
+    if summary.estimated:
+        return f"energy of {boundary}, {estimated_words(summary)}"
+    return f"gross energy of {boundary}, by {METHOD[summary.method]}"
+
+
+def estimated_words(summary: Summary) -> str:
+    """`estimated: N W × time`, the words without which an estimated joule is never shown."""
+    powers_w = sorted({round(mode.power_w) for mode in summary.modes if mode.power_w is not None})
+    if not powers_w:
+        return "estimated: power × time"
+    power = f"{powers_w[0]}" if len(powers_w) == 1 else f"{powers_w[0]}–{powers_w[-1]}"
+    return f"estimated: {power} W × time"
+
+
+def joules_label(summary: Summary, unit: str = "J") -> str:
+    """The unit of an energy, with the word where it is an estimate."""
+    return f"{unit} ({estimated_words(summary)})" if summary.estimated else unit
+
+
+def subject(summary: Summary) -> str:
+    """The model and how it is executed, in one line."""
+    cell = summary.cell
+    quantization = "" if cell.quantization in ("", "none") else f", {cell.quantization}"
+    return f"{cell.model} ({cell.dtype}{quantization}) on {cell.engine.device}, {cell.engine.name}"

@@ -1,0 +1,380 @@
+"""What people read: figures that add up, words that do not go missing, texts that cannot break out."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from harness.records import Boundary, Estimate, Finding, FindingCode, Method, Summary
+from harness.report.charts import N_BINS_MOST
+from harness.report.markdown import escaped, render_markdown
+from harness.report.numbers import decimals_of_half_width, ends_of, number, parts_of, unit_for, value_of
+from harness.report.page import coded, render_page, script_json
+from harness.report.receipt import Receipt, receipt_of
+from harness.report.terminal import Place, print_receipt
+from harness.report.trace import Trace, thinned
+from tests.synthetic_runs import (
+    GPU,
+    channel,
+    estimated_summary,
+    page_cell,
+    query,
+    run_of_queries,
+    summary_of,
+    trace_of,
+)
+
+ATTACKS = (
+    "<script>alert(1)</script>",
+    "</script><img src=x onerror=alert(1)>",
+    "\"><svg onload=alert(1)>'",
+    "{{ 7 * 7 }}{% raw %}",
+    "<!--<script>",
+)
+MANY = ("off", "low", "medium", "high")
+
+
+def measured() -> Summary:
+    return summary_of(run_of_queries())
+
+
+def printed(receipt: Receipt, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_receipt(
+        console,
+        receipt,
+        places=[Place(what="page", path="results/" + "a-very-long-run-name/" * 6 + "report.html")],
+        next_command="harness report latest --output-dir results/somewhere/else/again",
+    )
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def rows_of(receipt: Receipt, title: str) -> dict[str, tuple[str, ...]]:
+    section = next(each for each in receipt.sections if each.title.startswith(title))
+    return {row.label: row.cells for row in section.rows}
+
+
+def as_number(text: str) -> float:
+    return 0.0 if text in ("–",) or text.startswith("<") else float(text.replace(",", "").rstrip(" ×"))
+
+
+# -------------------------------------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize(
+    ("half_width", "decimals"), [(0.0123, 3), (1.2, 1), (9.94, 1), (9.96, 0), (99.6, -1), (350.0, -1), (1000.0, -2)]
+)
+def test_a_half_width_has_two_digits(half_width: float, decimals: int) -> None:
+    assert decimals_of_half_width(half_width) == decimals
+
+
+def test_digits_follow_the_interval() -> None:
+    estimate = Estimate(value=914.4567, low=880.123, high=950.987)
+    assert (value_of(estimate), ends_of(estimate)) == ("914", "880 to 951")
+    assert value_of(Estimate(value=12345.6, low=10000.0, high=15000.0)) == "12,300"
+    assert value_of(Estimate(value=914.4567)) == "914"
+    assert ends_of(Estimate(value=45.0, low=30.2)) == "30.2 to no upper end"
+    assert value_of(Estimate(value=None)) == "unknown"
+
+
+@given(st.floats(min_value=1e-9, max_value=1e9), st.integers(-4, 6))
+def test_what_is_not_zero_never_prints_as_zero(value: float, decimals: int) -> None:
+    assert float(number(value, decimals).replace(",", "")) > 0
+
+
+@given(st.lists(st.floats(min_value=0.0, max_value=1e5), min_size=1, max_size=6), st.integers(-2, 4))
+def test_printed_parts_add_up(values: list[float], decimals: int) -> None:
+    items, total = parts_of(values, sum(values), decimals)
+    assert sum(map(as_number, items)) == pytest.approx(as_number(total), abs=10.0**-decimals * 1e-6)
+
+
+def test_units_suit_the_smallest_of_a_row() -> None:
+    assert unit_for([0.0276, 0.254], "Wh").name == "mWh"
+    assert unit_for([99.0, 914.0], "J").name == "J"
+    assert unit_for([0.9e6, 2e6], "J").name == "kJ"
+    assert unit_for([None, 0.0], "J").name == "J"
+
+
+# -------------------------------------------------------------------------------------------- receipt
+
+
+@pytest.mark.parametrize("modes", [("off",), ("off", "on"), MANY])
+def test_the_items_add_up_to_the_total(modes: tuple[str, ...]) -> None:
+    receipt = receipt_of(summary_of(run_of_queries(40, modes), modes))
+    rows = rows_of(receipt, "One query, in")
+    for column, _ in enumerate(modes):
+        items = [cells[column] for label, cells in rows.items() if label in ("prefill", "thinking", "answer")]
+        assert sum(map(as_number, items)) == pytest.approx(as_number(rows["total"][column]))
+    assert list(rows)[:3] == [name for name in ("prefill", "thinking", "answer") if name in rows] + ["total"] * (
+        "thinking" not in rows
+    )
+
+
+def test_the_printed_factors_multiply_to_the_printed_ratio() -> None:
+    rows = rows_of(receipt_of(measured()), "on over off")
+    product = as_number(rows["= output tokens"][0]) * as_number(rows["× joules per token"][0])
+    assert product == pytest.approx(as_number(rows["joules"][0]), rel=0.01)
+
+
+def test_an_estimated_receipt_says_so_everywhere() -> None:
+    receipt = receipt_of(estimated_summary())
+    words = "estimated: 45 W × time"
+    assert receipt.title == f"Energy receipt: J ({words})"
+    assert receipt.sections[0].title == "One query, in seconds (measured)"
+    assert receipt.table.rows[0].label == "s per query"
+    labels = [section.title for section in receipt.sections]
+    labels += [row.label for section in receipt.sections for row in section.rows]
+    labels += [row.label for row in receipt.table.rows]
+    for label in labels:
+        if re.search(r"\b[mkµM]?(J|Wh)\b|joules|per kWh", label):
+            assert "estimated" in label, label
+    ratio = rows_of(receipt, "on over off")
+    assert "joules" not in ratio
+    assert "× seconds per token" in ratio
+    assert "joules" not in receipt.headline
+
+
+def test_estimated_joules_have_no_interval() -> None:
+    receipt = receipt_of(estimated_summary())
+    for row in receipt.table.rows:
+        if "estimated" in row.label:
+            assert {figure.interval for figure in row.figures} == {""}
+    for section in receipt.sections:
+        if "estimated" in section.title or section.title == "What it buys":
+            assert not any("95 %" in row.label or "±" in "".join(row.cells) for row in section.rows)
+
+
+def test_measured_rows_carry_their_interval() -> None:
+    rows = {row.label: row for row in receipt_of(measured()).table.rows}
+    for label in ("J per query", "J per output token", "Wh per 1,000 queries", "J per correct answer"):
+        assert all(" to " in figure.interval for figure in rows[label].figures), label
+    parts = rows_of(receipt_of(measured()), "95 % interval")
+    assert list(parts) == ["other prompts", "sensor reading", "run to run", "sensor gain"]
+    assert set(parts["run to run"]) == {"unknown"}
+
+
+def test_nothing_correct_is_undefined_in_words() -> None:
+    queries = [query(i, "off", 5.0, correct=False) for i in range(6)]
+    receipt = receipt_of(summary_of(queries, ("off",)))
+    row = next(row for row in receipt.table.rows if row.label.endswith("per correct answer"))
+    assert row.figures[0].value == "undefined: none correct"
+    assert rows_of(receipt, "What it buys")["J per right answer"] == ("none right",)
+
+
+def test_a_run_in_which_everything_failed_still_has_a_receipt() -> None:
+    queries = [query(i, mode, None, failed=True, readings=()) for i in range(3) for mode in ("off", "on")]
+    receipt = receipt_of(summary_of(queries, channels=(channel(),)))
+    assert "3 failed" in receipt.table.rows[0].figures[0].interval
+    assert printed(receipt, 60)
+    assert render_markdown(receipt)
+
+
+# ------------------------------------------------------------------------------------------- terminal
+
+
+@pytest.mark.parametrize("width", [60, 120])
+@pytest.mark.parametrize("modes", [("default",), ("off", "on"), MANY])
+def test_no_line_is_wider_than_the_terminal(width: int, modes: tuple[str, ...]) -> None:
+    for summary in (summary_of(run_of_queries(20, modes), modes), estimated_summary(20, modes)):
+        text = printed(receipt_of(summary), width)
+        assert max(cell_len(line) for line in text.splitlines()) <= width
+        assert "\x1b" not in text  # no colour in a pipe
+        for wanted in ("total", "J per correct", "Next:", "harness report latest", "One run"):
+            assert wanted in text or "estimated" in text
+
+
+def test_the_terminal_ends_with_the_files_and_the_next_command() -> None:
+    lines = printed(receipt_of(measured()), 120).rstrip().splitlines()
+    assert lines[-1].startswith("Next: harness report latest")
+    assert any(line.startswith("page: results/a-very-long-run-name/") for line in lines)
+
+
+def test_a_name_cannot_steer_the_terminal() -> None:
+    finding = Finding(code=FindingCode.LIBRARY_WARNING, detail="\x1b[2J[bold]boo[/bold]\x07")
+    text = printed(receipt_of(summary_of(run_of_queries(6), findings=[finding])), 120)
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "[bold]boo[/bold]" in text
+
+
+def test_terminal_markdown_and_page_show_the_same_figures() -> None:
+    queries = run_of_queries()
+    summary = summary_of(queries)
+    receipt = receipt_of(summary)
+    page = render_page([page_cell(queries, summary)])
+    for target in (printed(receipt, 120), render_markdown(receipt).replace("\\", ""), page):
+        for section in receipt.sections:
+            for row in section.rows:
+                for cell in row.cells:
+                    assert cell in target or cell.replace("<", "&lt;") in target
+
+
+# ------------------------------------------------------------------------------------------- Markdown
+
+
+@given(st.text(max_size=40))
+def test_markdown_text_stays_on_its_line_and_out_of_html(text: str) -> None:
+    safe = escaped(text)
+    assert len(safe.splitlines()) <= 1
+    assert not re.search(r"(?<!\\)(?:\\\\)*[<>|`]", safe)
+
+
+def test_markdown_tables_are_rectangular() -> None:
+    table: list[str] = []
+    for line in [*render_markdown(receipt_of(measured())).splitlines(), ""]:
+        if line.startswith("|"):
+            table.append(line)
+        elif table:
+            assert len({each.count("|") for each in table}) == 1
+            table = []
+
+
+# ----------------------------------------------------------------------------------------------- page
+
+
+class Tags(HTMLParser):
+    """Everything that a browser would run or fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scripts = 0
+        self.fetches: list[str] = []
+        self.handlers: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.scripts += tag == "script"
+        for name, value in attrs:
+            if name.startswith("on"):
+                self.handlers.append(name)
+            if name in ("src", "href", "srcset", "action", "data", "poster") and not (value or "").startswith("#"):
+                self.fetches.append(value or "")
+
+
+def parsed(page: str) -> Tags:
+    tags = Tags()
+    tags.feed(page)
+    return tags
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_text_from_outside_becomes_markup(attack: str) -> None:
+    queries = [
+        query(
+            i,
+            mode,
+            5.0 + i,
+            text=attack,
+            prompt_id=f"{attack}{i}",
+            time_start_s=10.0 * i,
+            findings=[Finding(code=FindingCode.LIBRARY_WARNING, detail=attack)],
+        )
+        for i in range(6)
+        for mode in ("off", attack)
+    ]
+    summary = summary_of(queries, ("off", attack), model=attack)
+    page = render_page([page_cell(queries, summary, command=attack)], title=attack)
+    tags = parsed(page)
+    assert tags.scripts == 3  # data, uPlot, ours
+    assert tags.fetches == []
+    assert tags.handlers == []
+    assert "img" not in tags.tags
+    assert "<" not in attack or attack not in page
+    assert "{{" not in attack or attack in page  # shown as it is, not run as a template
+    data = re.search(r'<script type="application/json" class="data">(.*?)</script>', page, re.DOTALL)
+    assert data is not None
+    assert json.loads(data[1])["scatter"]["modes"] == ["off", attack]
+
+
+def test_a_page_fetches_nothing_and_says_so_to_the_browser() -> None:
+    queries = run_of_queries()
+    page = render_page([page_cell(queries, summary_of(queries))])
+    assert "default-src 'none'" in page
+    assert parsed(page).fetches == []
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|WebSocket|sendBeacon|import\(", page)
+    links = [link for link in re.findall(r"https?://[^\s\"')]+", page) if "w3.org" not in link]
+    assert links == ["https://github.com/leeoniya/uPlot"]  # the comment on top of the library
+    assert "Copyright (c) 2022 Leon Sorokin" in page
+
+
+def test_a_page_of_200_queries_is_small() -> None:
+    queries = run_of_queries(100)
+    page = render_page([page_cell(queries, summary_of(queries))])
+    assert len(page) < 500_000
+
+
+def test_several_cells_share_a_page() -> None:
+    queries = run_of_queries(6)
+    summary = summary_of(queries)
+    page = render_page([page_cell(queries, summary), page_cell(queries, summary)])
+    assert 'id="cell-0"' in page
+    assert 'href="#cell-1"' in page
+
+
+def test_a_page_without_cells_is_a_page() -> None:
+    assert "No cell of this run" in render_page([])
+
+
+def test_an_estimated_page_names_the_estimate_in_its_charts() -> None:
+    summary = estimated_summary()
+    queries = run_of_queries(method=Method.ESTIMATED, boundary=Boundary.HOST, net=False, power_w=45.0)
+    page = render_page([page_cell(queries, summary)])
+    assert "Power over time, estimated" in page
+    assert '"estimated":true' in page
+    assert '"unit":"J (estimated: 45 W \\u00d7 time)"' in page
+
+
+def test_script_json_leaves_nothing_to_close_a_block() -> None:
+    data = {"text": "</script><!-- & \u2028"}
+    text = str(script_json(data))
+    assert not set(text) & set("<>&\u2028")
+    assert json.loads(text) == data
+
+
+def test_quoted_parts_become_code_and_stay_escaped() -> None:
+    assert str(coded("run `a <b>` & go")) == "run <code>a &lt;b&gt;</code> &amp; go"
+
+
+# ---------------------------------------------------------------------------------------------- trace
+
+
+@given(st.integers(2, 300), st.integers(1, 80), st.integers(0, 2**32 - 1))
+def test_thinning_keeps_the_energy(n_corners: int, n_bins: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    time_s = np.cumsum(rng.uniform(0.01, 1.0, n_corners))
+    power_w = rng.uniform(0.0, 700.0, n_corners - 1)
+    trace = Trace(session=0, device=GPU, method=Method.NVML_COUNTER, time_s=time_s, power_w=power_w)
+    (thin,) = thinned([trace], n_bins)
+    assert thin.power_w.shape == (1, len(thin.time_s) - 1)
+    assert len(thin.time_s) - 1 <= max(n_bins, 1)
+    assert np.sum(np.diff(thin.time_s) * thin.power_w[0]) == pytest.approx(np.sum(np.diff(time_s) * power_w))
+    assert (thin.duration_bin_s is None) == (n_corners - 1 <= n_bins)
+
+
+def test_devices_of_a_session_share_a_grid_and_unread_time_is_unknown() -> None:
+    early = Trace(
+        session=1, device="a", method=Method.RAPL, time_s=np.array([0.0, 1.0, 2.0]), power_w=np.array([5.0, 7.0])
+    )
+    late = Trace(session=1, device="b", method=Method.RAPL, time_s=np.array([1.0, 3.0]), power_w=np.array([9.0]))
+    (session,) = thinned([early, late], 100)
+    assert session.time_s.tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert np.array_equal(session.power_w, [[5.0, 7.0, np.nan], [np.nan, 9.0, 9.0]], equal_nan=True)
+
+
+def test_a_long_trace_is_thinned_and_the_page_says_by_how_much() -> None:
+    queries = run_of_queries(40)
+    (session,) = thinned([trace_of(queries, period_s=0.02)], N_BINS_MOST)
+    assert len(session.time_s) - 1 == N_BINS_MOST
+    page = render_page([page_cell(queries, summary_of(queries))])
+    assert "so that the area under the line is the energy" in page
