@@ -49,6 +49,7 @@ class RunSpec(Record):
     model: Names = (EMBEDDED_MODEL,)
     models: str | None = None
     mode: Names | None = None
+    reasoning: str | None = Field(default=None, description="mechanism of the catalogue, for a model that is not in it")
     prompts: str | None = None
     num_prompts: PositiveInt | None = None
     max_new_tokens: PositiveInt | None = None
@@ -143,9 +144,20 @@ class Catalogue(Record):
         names = [entry.name for entry in self.models]
         raise UnknownName("model", model, names, " A Hub id (org/name), a directory or a FILE.gguf works too.")
 
-    def mechanism(self, entry: ModelEntry) -> ReasoningSpec | None:
-        """How the entry's model is asked to think; None: it is not."""
-        return self.reasoning[entry.reasoning].spec() if entry.reasoning else None
+    def mechanism(self, entry: ModelEntry, name: str | None = None) -> ReasoningSpec | None:
+        """How the entry's model is asked to think; None: it is not.
+
+        Args:
+            entry: The model.
+            name: A mechanism to use instead of the entry's.
+
+        Raises:
+            UnknownName: No such mechanism.
+        """
+        name = name or entry.reasoning
+        if name is not None and name not in self.reasoning:
+            raise UnknownName("reasoning mechanism", name, self.reasoning)
+        return self.reasoning[name].spec() if name else None
 
 
 def load_catalogue(path: str | None = None) -> Catalogue:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.analysis.repeats import with_run_spread
 from harness.analysis.summary import summarise
 from harness.attribution.baseline import Baseline
 from harness.errors import InvalidMeasurement
@@ -36,10 +37,19 @@ def accounts(run: Path) -> list[Account]:
     Raises:
         SchemaError: Damaged, or written by a newer version.
     """
-    return [
+    measured = [
         Account(results=results, summary=_summary(run, results))
         for results in load_run(run)
         if results.queries and results.manifest is not None
+    ]
+    repeats: dict[object, list[Account]] = {}
+    for account in sorted(measured, key=lambda each: each.summary.cell.repeat):
+        cell = account.summary.cell.model_copy(update={"repeat": 0})
+        repeats.setdefault((cell.cell_id, account.summary.site_id), []).append(account)
+    return [
+        Account(results=account.results, summary=summary)
+        for group in repeats.values()
+        for account, summary in zip(group, with_run_spread([each.summary for each in group]), strict=True)
     ]
 
 

@@ -306,6 +306,7 @@ class Cell(Record):
     prompt_set_sha256: str
     protocol: str
     modes: tuple[str, ...]
+    reasoning: ReasoningSpec | None = Field(default=None, description="how the modes are asked for")
     max_new_tokens: int
     seed: int
     batch_size: int = 1

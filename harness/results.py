@@ -65,7 +65,7 @@ def load_cell(directory: RunDirectory) -> CellResults:
         directory=directory,
         cell=directory.cell(),
         site_id=directory.site_id,
-        queries=[_filled(query, by_number.get(query.session, {})) for query in directory.queries()],
+        queries=[_filled(query, by_number.get(query.session, {})) for query in _valid(directory.queries())],
         sessions=sessions,
     )
 
@@ -116,6 +116,12 @@ def _session(directory: RunDirectory, number: int) -> SessionResults:
         findings=tuple(findings),
         status=end.status if end else None,
     )
+
+
+def _valid(queries: Sequence[QueryRecord]) -> list[QueryRecord]:
+    """Queries without those that a lost sensor missed and that were measured again."""
+    newest = {(query.prompt_id, query.mode): query.session for query in queries}
+    return [query for query in queries if newest[query.prompt_id, query.mode] == query.session]
 
 
 def _filled(query: QueryRecord, idle: dict[str, Baseline]) -> QueryRecord:

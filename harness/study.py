@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -53,7 +54,17 @@ class Study:
             UsageError: No such run, or a flag that would change its cells.
         """
         path = run_path(name, Path(str(flags.get("output_dir", "results"))))
-        fixed = {"model", "mode", "prompts", "max_new_tokens", "seed", "dtype", "quantization", "repeats"} & set(flags)
+        fixed = {
+            "model",
+            "mode",
+            "reasoning",
+            "prompts",
+            "max_new_tokens",
+            "seed",
+            "dtype",
+            "quantization",
+            "repeats",
+        } & set(flags)
         if fixed:
             raise UsageError(
                 f"--{min(fixed).replace('_', '-')} would change what this run measures.", "Start a new run with it."
@@ -92,7 +103,7 @@ class Study:
                     failures.append((job.cell.model, error))
         except KeyboardInterrupt:
             console.print("\nInterrupted. Every query whose energy was final is on disk.")
-            console.print(f"Complete it: harness run --resume {self._name()}", soft_wrap=True)
+            console.print(f"Complete it: {program()} run --resume {self._name()}", soft_wrap=True)
             return ExitCode.INTERRUPTED
         return self._report(console, failures, pilot_only=pilot_only)
 
@@ -110,8 +121,9 @@ class Study:
         if measured and not pilot_only:
             page = publish.publish(self.path, measured)
             places = [Place(what="Page", path=str(page)), Place(what="Data", path=str(self.path))]
-            for index, account in enumerate(measured, start=1):
-                last = index == len(measured)
+            shown = [account for account in measured if account.summary.cell.repeat == 0] or measured[:1]
+            for index, account in enumerate(shown, start=1):
+                last = index == len(shown)
                 console.print()
                 print_receipt(
                     console,
@@ -119,8 +131,10 @@ class Study:
                     places=places if last else (),
                     next_command=next_command(account.summary, self._name()) if last else None,
                 )
+            if len(measured) > len(shown):
+                console.print(f"\n{len(measured) - len(shown)} more repeats are on the page.")
         if pilot_only:
-            console.print(f"\nGo on with all prompts: harness run --resume {self._name()}", soft_wrap=True)
+            console.print(f"\nGo on with all prompts: {program()} run --resume {self._name()}", soft_wrap=True)
         for model, error in failures:
             console.print(f"\n{model} failed: {error}\n  → {error.next_step}", soft_wrap=True)
         if failures:
@@ -136,13 +150,22 @@ class Study:
 def next_command(summary: Summary, run: str) -> str:
     """The step that most improves what was just measured."""
     if summary.estimated:
-        return "harness doctor"
+        return f"{program()} doctor"
     if any(finding.code is FindingCode.TINY_MODEL_ON_GPU for finding in summary.findings):
-        return "harness models --fits"
+        return f"{program()} models --fits"
     n_measured = min((mode.n_queries for mode in summary.modes), default=0)
     if n_measured < summary.n_prompts_planned:
-        return f"harness run --resume {run}"
-    return f"harness verify {run}"
+        return f"{program()} run --resume {run}"
+    return f"{program()} verify {run}"
+
+
+def program() -> str:
+    """How this program is called from where the user is, so that a printed command can be pasted."""
+    called = Path(sys.argv[0])
+    found = shutil.which("harness")
+    if called.name != "harness" or (found and Path(found).samefile(called)):
+        return "harness" if found else f"{Path(sys.executable).name} -m harness"
+    return os.path.relpath(called)
 
 
 def exit_code(summaries: list[Summary]) -> ExitCode:

@@ -16,7 +16,7 @@ from harness.environment.machine import git_commit, site, visible_gpus
 from harness.environment.nvml import Nvml, open_nvml
 from harness.environment.rapl import rapl_zones
 from harness.environment.visibility import choose_boards
-from harness.errors import EnvironmentFault, InvalidMeasurement, UnknownName, UsageError
+from harness.errors import EnvironmentFault, InvalidMeasurement, NoSensor, UnknownName, UsageError
 from harness.meter.meter import Meter
 from harness.meter.recorder import SamplerProcess
 from harness.pipeline import Observer, Plan, Session, refuse_precision
@@ -83,7 +83,8 @@ def jobs(spec: RunSpec, cells: Sequence[Cell] = ()) -> list[Job]:
     found = []
     for name in spec.model:
         entry = catalogue.entry(name)
-        reasoning = FamilyReasoning(catalogue.mechanism(entry))
+        mechanism = catalogue.mechanism(entry, spec.reasoning)
+        reasoning = FamilyReasoning(mechanism)
         modes = _modes(spec, entry, reasoning)
         prompt_set = _prompt_set(spec, entry)
         source = _source(entry)
@@ -100,6 +101,7 @@ def jobs(spec: RunSpec, cells: Sequence[Cell] = ()) -> list[Job]:
                 prompt_set_sha256=prompt_set.sha256,
                 protocol=spec.protocol,
                 modes=modes,
+                reasoning=mechanism,
                 max_new_tokens=spec.max_new_tokens or CAPS.get(prompt_set.name, CAP),
                 seed=spec.seed,
                 repeat=repeat,
@@ -159,7 +161,7 @@ def _measure(
         scorers=scorers,
         observer=observer,
     )
-    findings: list[Finding] = []
+    findings = _board_doubts(boards)
 
     def check(facts: EngineFacts) -> None:
         findings.extend([*engine.warnings(), *recorder.notes()])
@@ -221,7 +223,6 @@ def _refused_or_noted(job: Job, facts: EngineFacts, engine: Engine) -> list[Find
 
 def _job(spec: RunSpec, device: str, entry: ModelEntry, cell: Cell) -> Job:
     """The job of a cell that exists; refused where its prompts have changed."""
-    catalogue = load_catalogue(spec.models)
     prompt_set = _prompt_set(spec, entry)
     if prompt_set.sha256 != cell.prompt_set_sha256:
         raise UsageError(
@@ -233,7 +234,7 @@ def _job(spec: RunSpec, device: str, entry: ModelEntry, cell: Cell) -> Job:
             f"This run was measured on {cell.engine.device}, and here it would be {device}.",
             f"Add --device {cell.engine.device}, or start a new run.",
         )
-    reasoning = FamilyReasoning(catalogue.mechanism(entry))
+    reasoning = FamilyReasoning(cell.reasoning)
     return Job(cell=cell, entry=entry, reasoning=reasoning, prompt_set=prompt_set, device=device, spec=spec)
 
 
@@ -247,7 +248,8 @@ def _modes(spec: RunSpec, entry: ModelEntry, reasoning: Reasoning) -> tuple[str,
         return ("off", "on") if {"off", "on"} <= set(reasoning.modes) else reasoning.modes
     for mode in spec.mode:
         if mode not in reasoning.modes:
-            raise UnknownName(f"mode of {entry.name}", mode, reasoning.modes)
+            family = "" if entry.reasoning else " If its family is known, name it: --reasoning qwen3."
+            raise UnknownName(f"mode of {entry.name}", mode, reasoning.modes, family)
     return tuple(dict.fromkeys(spec.mode))
 
 
@@ -315,8 +317,33 @@ def _sampled_boards(spec: RunSpec, device: str) -> tuple[str, ...]:
     """Boards to poll from the start: for `auto` every one that may come to hold the model."""
     if spec.meter_gpus == "auto":
         return tuple(board.uuid for board in visible_gpus()) if device.startswith("cuda") else ()
+    if spec.meter_gpus == "none":
+        return ()
     nvml = open_nvml()
-    return choose_boards(spec.meter_gpus, nvml.boards() if isinstance(nvml, Nvml) else [], ())
+    boards = choose_boards(spec.meter_gpus, nvml.boards() if isinstance(nvml, Nvml) else [], ())
+    if not boards:
+        reason = "NVML lists no GPU" if isinstance(nvml, Nvml) else nvml.what
+        raise NoSensor(f"--meter-gpus {spec.meter_gpus}: {reason}", "Leave the flag out, or see `harness doctor`.")
+    return boards
+
+
+def _board_doubts(uuids: Sequence[str]) -> list[Finding]:
+    """What makes a board's energy more than the model's, looked at before the model is loaded."""
+    if not uuids:
+        return []
+    nvml = _boards_known()
+    states = nvml.states()
+    findings = []
+    for board in nvml.boards():
+        if board.uuid not in uuids:
+            continue
+        processes = states[board.uuid].processes or ()
+        foreign = [f"{process.name or 'process'} {process.pid}" for process in processes if process.kind == "compute"]
+        if foreign:
+            findings.append(Finding(code=FindingCode.OTHER_PROCESSES, detail=f"{board.uuid}: {', '.join(foreign)}"))
+        if board.mig:
+            findings.append(Finding(code=FindingCode.MIG_PARENT, detail=board.uuid))
+    return findings
 
 
 def _boards_known() -> Nvml:

@@ -41,10 +41,11 @@ COUNTS_AT_ONCE = 2_000_000
 """Resampling counts held in memory at a time; 16 MB."""
 
 STUDENT_T = (
+    *(12.7062, 4.3027, 3.1824),
     *(2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281, 2.2010),
     *(2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009),
 )
-"""The 97.5 % quantile of Student's t for 4 to 18 degrees of freedom, that is for 5 to 19 prompts."""
+"""The 97.5 % quantile of Student's t for 1 to 18 degrees of freedom, that is for 2 to 19 draws."""
 
 ROUNDING = 1e-9
 """Relative standard errors below this are the arithmetic's, not the prompts'."""
@@ -115,7 +116,7 @@ def ratio_interval(numerators: FloatArray, denominators: FloatArray) -> Interval
     if deviation < ROUNDING:
         return Interval(low=ratio, high=ratio)
     if n < N_LEAST_STUDENTIZED:
-        t_low = -STUDENT_T[n - N_LEAST]
+        t_low = -student_t(n)
         t_high = -t_low
     else:
         sums = resampled_sums(np.column_stack((x, y, x * x, x * y, y * y)))
@@ -141,7 +142,7 @@ def mean_interval(values: FloatArray) -> Interval:
     if deviation <= ROUNDING * abs(mean):
         return Interval(low=mean, high=mean)
     if n < N_LEAST_STUDENTIZED:
-        t_low = -STUDENT_T[n - N_LEAST]
+        t_low = -student_t(n)
         t_high = -t_low
     else:
         sums = resampled_sums(np.column_stack((centred, centred * centred)))
@@ -209,6 +210,11 @@ def _log_ratio_draws(sums: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = xx / x**2 - 2 * xy / (x * y) + yy / y**2
         return np.log(x / y), np.sqrt(np.clip(variance, 0.0, None) * n / (n - 1))
+
+
+def student_t(n: int) -> float:
+    """The 97.5 % quantile of Student's t for the mean of `n` draws, at least 2; the normal one from 20 draws on."""
+    return STUDENT_T[n - 2] if n < N_LEAST_STUDENTIZED else NormalDist().inv_cdf(1 - TAIL)
 
 
 def _t_quantiles(differences: FloatArray, deviations: FloatArray) -> tuple[float, float]:

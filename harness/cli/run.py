@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     what.add_argument("--models", metavar="FILE", help="another models.yaml")
     what.add_argument("--mode", metavar="off,on,...", help="default: off,on where the model has both")
+    what.add_argument("--reasoning", metavar="NAME", help="how your own model is asked to think: qwen3, granite, ...")
     what.add_argument("--prompts", metavar="SET|FILE|hub:ID@REV:COLUMN", help="chains, everyday, gsm8k, ..., or yours")
     what.add_argument("--num-prompts", type=int, metavar="N", help="a nested sample: 50 are inside 200")
     what.add_argument("--max-new-tokens", type=int, metavar="N", help="the same cap in every mode")
@@ -72,8 +72,3 @@ def main(options: argparse.Namespace) -> int:
         else Study.new(options.file, flags, tuple(options.set))
     )
     return study.run(pilot_only=options.plan)
-
-
-def output_dir(options: argparse.Namespace) -> Path:
-    """Where runs are looked up."""
-    return Path(options.output_dir)

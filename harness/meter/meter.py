@@ -23,6 +23,7 @@ class Meter:
         self._marks: list[float] = []
         self._builders: dict[int, CurveBuilder] = {}
         self._lost: tuple[Finding, ...] = ()
+        self._stats: SamplerStats | None = None
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -54,24 +55,30 @@ class Meter:
         self._marks += times_s
 
     def collect(self) -> Segment:
-        """Readings and marks since the last call; the curves now include them."""
-        lost = self._recorder.lost()
+        """Readings and marks since the last call; the curves now include them.
+
+        Once a sensor is lost nothing more is recorded, of any device: what is known then is final, here as in the
+        curves that are rebuilt from disk.
+        """
+        lost = () if self._lost else self._recorder.lost()
+        if lost:
+            self._stats = self._recorder.stop()
         segment = with_marks(self._recorder.drain(), self._marks)
         self._marks = []
         for index, builder in self._builders.items():
             builder.extend(segment, index)
-            if lost and not self._lost:
+            if lost:
                 builder.close()
         self._lost = self._lost or lost
         return segment
 
     def stop(self) -> tuple[SamplerStats | None, Segment]:
         """End the recording; the curves are closed with the last readings."""
-        stats = self._recorder.stop()
+        self._stats = self._recorder.stop() or self._stats
         segment = self.collect()
         for builder in self._builders.values():
             builder.close()
-        return stats, segment
+        return self._stats, segment
 
     @property
     def final_until_s(self) -> float:

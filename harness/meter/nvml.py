@@ -14,6 +14,7 @@ This is the only module of the stage that knows pynvml.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,7 +49,8 @@ class _Board:
     value_mj: int = -1
     time_polled_s: float = 0.0
     time_ticked_s: float = field(default_factory=time.monotonic)
-    period_s: float | None = None
+    periods_s: deque[float] = field(default_factory=lambda: deque(maxlen=8))
+    n_ticks: int = 0
     due_counter_s: float = 0.0
     due_power_s: float = 0.0
 
@@ -181,20 +183,20 @@ class NvmlSensor:
             board.value_mj, board.time_polled_s = value_mj, before_s
         board.due_counter_s = self._next_counter_poll_s(board, after_s)
 
-    def _learn_period(self, board: _Board, ticked_s: float) -> None:
-        """The shortest recent distance between ticks: a missed tick must not double it for long."""
-        seen_s = ticked_s - board.time_ticked_s
-        if board.period_s is None or seen_s < board.period_s:
-            board.period_s = seen_s
-        elif seen_s < 1.5 * board.period_s:
-            board.period_s += 0.1 * (seen_s - board.period_s)
+    @staticmethod
+    def _learn_period(board: _Board, ticked_s: float) -> None:
+        """Remember the distance between the last two ticks; before the first there is nothing to measure from."""
+        if board.n_ticks:
+            board.periods_s.append(ticked_s - board.time_ticked_s)
+        board.n_ticks += 1
         board.time_ticked_s = ticked_s
 
     @staticmethod
     def _next_counter_poll_s(board: _Board, now_s: float) -> float:
-        if board.period_s is None:
+        if not board.periods_s:
             return now_s + POLL_SEARCH_S
-        to_expected_s = board.time_ticked_s + board.period_s - now_s
+        # The shortest of the last few: a missed tick must not double it, a late poll must not halve it for long.
+        to_expected_s = board.time_ticked_s + min(board.periods_s) - now_s
         if to_expected_s > GUARD_S:
             return now_s + to_expected_s - GUARD_S
         # Fine around the expected tick; a little coarser once it is well overdue.

@@ -8,16 +8,15 @@ Since CVE-2020-8694 the files are readable by root only: an unreadable zone is n
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from harness.environment.rapl import POWERCAP, READ_COMMAND, zone_paths
 from harness.errors import NoSensor
 from harness.records import Boundary, Channel, Method, Quantity, Sample
 from harness.units import J_PER_UJ
 
-POWERCAP = Path("/sys/class/powercap")
 PERIOD_S = 0.005
 
 
@@ -40,22 +39,6 @@ class _Zone:
         return (now_uj + self._wrapped_uj) * J_PER_UJ
 
 
-def zone_paths(root: Path = POWERCAP) -> dict[str, Path]:
-    """Device name (`cpu-package-0`, `dram-0`) to zone directory, readable or not."""
-    found: dict[str, Path] = {}
-    for path in sorted(root.glob("intel-rapl:*")):
-        name_file = path / "name"
-        if not name_file.is_file():
-            continue
-        name = name_file.read_text().strip()
-        package = re.fullmatch(r"package-(\d+)(-die-\d+)?", name)
-        if package:
-            found[f"cpu-{name}"] = path
-        elif name == "dram":
-            found[f"dram-{path.name.split(':')[1]}"] = path
-    return found
-
-
 class RaplSensor:
     """Every readable package and DRAM zone of this machine."""
 
@@ -73,7 +56,7 @@ class RaplSensor:
         except PermissionError as error:
             raise NoSensor(
                 f"{error.filename} is readable by root only.",
-                f"sudo chmod -R a+r {root}  (until the next boot)",
+                READ_COMMAND,
             ) from error
         except (OSError, ValueError) as error:
             raise NoSensor(f"RAPL cannot be read: {error}.", "`harness doctor` shows the zones.") from error

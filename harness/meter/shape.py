@@ -5,10 +5,10 @@ tick with edges (a query begins, its prefill ends, ...) is shaped by the first o
 
 1. Power steps at the edges and only there. The levels follow from the neighbouring ticks and the tick's energy:
 
-       minimise   sum over tick boundaries (p_left - p_right)^2  +  RIDGE sum over pieces (L / d_j) (p_j - m)^2
+       minimise   sum over tick boundaries (p_left - p_right)^2  +  RIDGE sum over pieces (L / d_j)^2 (p_j - m)^2
        subject to sum over the tick's pieces p_j d_j = E_tick,  p_j >= 0
 
-   with d_j a piece's length, L the tick's and m its mean power. The ridge keeps a piece of a few milliseconds from
+   with d_j a piece's length, L the tick's and m its mean power. The ridge keeps a piece under about 8 ms from
    taking up what belongs to its neighbours. The edges explain the tick if its levels then meet the neighbours'.
 2. Power steps once, from the left neighbour's level to the right one's, at the place that gives the tick its energy.
    With one edge and the step close to it this comes first: work begins a few milliseconds after its edge.
@@ -28,7 +28,7 @@ import numpy as np
 if TYPE_CHECKING:
     from harness.records import FloatArray
 
-RIDGE = 1e-4
+RIDGE = 2e-5
 MISMATCH = 0.1
 """Relative difference of levels across a tick boundary up to which edges explain a tick."""
 SMALLEST_STEP = 0.05
@@ -37,7 +37,7 @@ UNRESOLVED = 0.3
 """Relative half-width of a piece's power where there are more pieces than ticks could tell apart."""
 EDGE_DELAY_S = 0.005
 """How far from an edge the real step may lie unseen (launch delay, synchronization). Provisional."""
-TRUSTED, DOUBTED = 0.1, 0.8
+TRUSTED, DOUBTED = 0.2, 1.0
 """Share of the difference to a straight line, and of the neighbours' spread, charged as half-width. Provisional:
 set so that the intervals cover simulated loads; real boards may differ."""
 
@@ -126,7 +126,7 @@ def _step(tick: Tick, left_w: float | None, right_w: float | None, edges_s: Sequ
     if left_w is None or right_w is None:
         return None
     step_w = right_w - left_w
-    if abs(step_w) < SMALLEST_STEP * max(left_w, right_w):
+    if abs(step_w) <= SMALLEST_STEP * max(left_w, right_w):  # both may be 0: a RAPL zone that stood still
         return None
     share_left = (right_w - tick.power_w) / step_w
     if not 0.0 < share_left < 1.0:
@@ -151,7 +151,7 @@ def _levels(
     energies = np.array([tick.energy_j for tick in ticks])
     for index, tick in enumerate(ticks):
         piece = slice(starts[index], starts[index + 1])
-        weights = RIDGE * tick.duration_s / lengths[index]
+        weights = RIDGE * (tick.duration_s / lengths[index]) ** 2
         quadratic[np.arange(n_pieces)[piece], np.arange(n_pieces)[piece]] += weights
         linear[piece] += weights * tick.power_w
         constraint[index, piece] = lengths[index]

@@ -26,6 +26,7 @@ from harness.errors import SchemaError, StorageFull, UsageError
 from harness.records import (
     SCHEMA_VERSION,
     Cell,
+    FindingCode,
     IntervalRecord,
     QueryRecord,
     Record,
@@ -101,8 +102,8 @@ class RunDirectory:
         return _read_lines(self.path / "queries.jsonl", QueryRecord)
 
     def finished(self) -> set[tuple[str, str]]:
-        """(prompt_id, mode) of every query already on disk."""
-        return {(query.prompt_id, query.mode) for query in self.queries()}
+        """(prompt_id, mode) of every query that needs no repeat: all on disk, but for those that a lost sensor missed."""
+        return {(query.prompt_id, query.mode) for query in self.queries() if not _was_missed(query)}
 
     def sessions(self) -> list[int]:
         """Numbers of the sessions so far."""
@@ -201,6 +202,11 @@ def cells(run: Path) -> list[RunDirectory]:
     return [RunDirectory(path.parent) for path in sorted(run.glob("*/*/cell.yaml"))]
 
 
+def _was_missed(query: QueryRecord) -> bool:
+    """Whether a device's energy is unknown because its sensor did not answer."""
+    return any(finding.code is FindingCode.NO_READINGS for reading in query.readings for finding in reading.findings)
+
+
 def _is_run(path: Path) -> bool:
     return path.is_dir() and any(path.glob("*/*/cell.yaml"))
 
@@ -234,10 +240,16 @@ def _read_lines(path: Path, kind: type[RecordType]) -> list[RecordType]:
 
 def _append(path: Path, record: Record) -> None:
     line = record.model_dump_json(exclude_defaults=False, exclude_none=False) + "\n"
-    with _translated(path), path.open("ab") as file:
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
+    with _translated(path), path.open("ab", buffering=0) as file:
+        whole = file.tell()
+        try:
+            written = file.write(line.encode())
+            if written < len(line.encode()):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(whole)  # a later line must not follow a torn one
+            raise
 
 
 def _write_new(path: Path, text: str) -> None:
