@@ -129,6 +129,8 @@ class Catalogue(Record):
             UnknownName: Not in the catalogue, and neither a Hub id nor a path that exists.
             UsageError: A path that does not exist.
         """
+        if not model.strip():
+            raise UsageError("The model's name is empty.", "`harness models` lists those known.")
         name, _, revision = model.partition("@")
         pinned = {"revision": revision} if revision else {}
         for entry in self.models:
@@ -142,7 +144,9 @@ class Catalogue(Record):
         if name.count("/") == 1 and all(name.split("/")):
             return ModelEntry(name=name, source=name, **pinned)
         names = [entry.name for entry in self.models]
-        raise UnknownName("model", model, names, " A Hub id (org/name), a directory or a FILE.gguf works too.")
+        raise UnknownName(
+            "model", model, names, " `harness models` lists them; a Hub id, a directory or a FILE.gguf works too."
+        )
 
     def mechanism(self, entry: ModelEntry, name: str | None = None) -> ReasoningSpec | None:
         """How the entry's model is asked to think; None: it is not.

@@ -49,6 +49,10 @@ class UsageError(HarnessError):
     """A flag, file or value that cannot be meant."""
 
 
+LISTED_MOST = 25
+"""More valid names than this are not listed; the nearest are."""
+
+
 class UnknownName(UsageError):
     """A name that is not among the valid ones; the nearest is offered."""
 
@@ -56,7 +60,12 @@ class UnknownName(UsageError):
         choices = sorted(valid)
         near = difflib.get_close_matches(name, choices, n=1)
         step = f"Did you mean {near[0]!r}? " if near else ""
-        super().__init__(f"Unknown {kind} {name!r}.", f"{step}Known: {', '.join(choices)}.{elsewhere}")
+        if len(choices) > LISTED_MOST:
+            choices = difflib.get_close_matches(name, choices, n=5, cutoff=0.3)
+            listed = f"Among those known: {', '.join(choices)}, ..." if choices else ""
+        else:
+            listed = f"Known: {', '.join(choices)}."
+        super().__init__(f"Unknown {kind} {name!r}.", f"{step}{listed}{elsewhere}".strip())
 
 
 class SchemaError(UsageError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from harness.report.facts import command_of, facts_of
 from harness.report.page import PageCell, render_page
 from harness.report.trace import Trace
 from harness.results import CellResults, load_run
+from harness.store.run_directory import writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +57,14 @@ def publish(run: Path, measured: Sequence[Account]) -> Path:
     """Write `summary.json` beside each cell and the page of the run, and return the page's path.
 
     Raises:
-        OSError: They cannot be written; nothing that was measured is touched.
+        StorageFull: They cannot be written; nothing that was measured is touched.
     """
-    for account in measured:
-        path = account.results.directory.path / "summary.json"
-        path.write_text(json.dumps(account.summary.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
     page = run / "report.html"
-    page.write_text(render_page([_page_cell(account) for account in measured]), encoding="utf-8")
+    with writing(run):
+        for account in measured:
+            path = account.results.directory.path / "summary.json"
+            path.write_text(account.summary.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        page.write_text(render_page([_page_cell(account) for account in measured]), encoding="utf-8")
     return page
 
 

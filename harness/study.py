@@ -22,7 +22,7 @@ from harness.progress import Progress
 from harness.records import FindingCode, Summary, slug
 from harness.report.receipt import receipt_of
 from harness.report.terminal import Place, print_receipt
-from harness.store.run_directory import cells, run_path
+from harness.store.run_directory import cells, run_path, writing
 
 SPEC_NAME = "run.yaml"
 
@@ -112,7 +112,8 @@ class Study:
         stores = [wiring.store_for(job, self.path) for job in jobs]
         if not self.is_resumed:
             fields = self.spec.model_dump(mode="json")
-            (self.path / SPEC_NAME).write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
+            with writing(self.path):
+                (self.path / SPEC_NAME).write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
         elif any(len(list(store.path.parent.iterdir())) > 1 for store in stores):
             print("This run was begun on another site: it continues as a new part, and parts are not pooled.")
 
@@ -161,11 +162,13 @@ def next_command(summary: Summary, run: str) -> str:
 
 def program() -> str:
     """How this program is called from where the user is, so that a printed command can be pasted."""
-    called = Path(sys.argv[0])
     found = shutil.which("harness")
-    if called.name != "harness" or (found and Path(found).samefile(called)):
-        return "harness" if found else f"{Path(sys.executable).name} -m harness"
-    return os.path.relpath(called)
+    installed = Path(sys.executable).with_name("harness")
+    if not installed.exists():
+        return f"{sys.executable} -m harness"
+    if found and Path(found).samefile(installed):
+        return "harness"
+    return min(os.path.relpath(installed), str(installed), key=len)
 
 
 def exit_code(summaries: list[Summary]) -> ExitCode:

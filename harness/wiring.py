@@ -249,7 +249,7 @@ def _modes(spec: RunSpec, entry: ModelEntry, reasoning: Reasoning) -> tuple[str,
     for mode in spec.mode:
         if mode not in reasoning.modes:
             family = "" if entry.reasoning else " If its family is known, name it: --reasoning qwen3."
-            raise UnknownName(f"mode of {entry.name}", mode, reasoning.modes, family)
+            raise UnknownName("mode", mode, reasoning.modes, f" These are the modes of {entry.name}.{family}")
     return tuple(dict.fromkeys(spec.mode))
 
 

@@ -24,15 +24,20 @@ class Parser(argparse.ArgumentParser):
         self.exit(ExitCode.USAGE, f"harness: {message}.{self._nearest(message)}\nSee `{self.prog} --help`.\n")
 
     def _nearest(self, message: str) -> str:
-        known = list(VERBS)
-        for action in self._actions:
-            known += action.option_strings
         words = re.findall(r"unrecognized arguments: (\S+)|invalid choice: '([^']+)'", message)
         for word in (part for pair in words for part in pair if part):
+            known = self._options() if word.startswith("-") else VERBS
             near = difflib.get_close_matches(word.partition("=")[0], known, n=1)
             if near:
                 return f" Did you mean {near[0]!r}?"
         return ""
+
+    def _options(self) -> list[str]:
+        """The flags of this parser and of its verbs: argparse notices a wrong one only at the top."""
+        own = [flag for action in self._actions for flag in action.option_strings]
+        verbs = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        parsers = [parser for action in verbs for parser in action.choices.values()]
+        return own + [flag for parser in parsers for action in parser._actions for flag in action.option_strings]
 
 
 def build_parser() -> Parser:

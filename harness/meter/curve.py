@@ -10,6 +10,7 @@ It knows readings and edges. It must not know queries, files, or which sensor sp
 from __future__ import annotations
 
 import bisect
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -42,11 +43,12 @@ class CurveBuilder:
         self._last: tuple[float, float, float] | None = None  # time, half bracket, value
         self._power_edge_s: float | None = None
         self._closed = False
-        self._times = [0.0]
-        self._energies = [0.0]
-        self._widths = [0.0]
-        self._variances = [0.0]
-        self._samples: list[float] = []
+        # Typed arrays, because a curve is made of them every few seconds and an hour holds a million knots.
+        self._times = array("d", [0.0])
+        self._energies = array("d", [0.0])
+        self._widths = array("d", [0.0])
+        self._variances = array("d", [0.0])
+        self._samples = array("d")
         self._started = False
 
     @property
@@ -78,13 +80,15 @@ class CurveBuilder:
 
     def curve(self) -> Curve:
         """The curve as far as it is final."""
+        samples = np.array(self._samples)
         return Curve(
             channel=self.channel,
-            time_s=np.array(self._times if self._started else []),
-            energy_total_j=np.array(self._energies if self._started else []),
-            half_width_at_j=np.array(self._widths if self._started else []),
-            variance_total_j2=np.array(self._variances if self._started else []),
-            sample_time_s=np.array(self._samples),
+            time_s=np.array(self._times[: self._n_knots]),
+            energy_total_j=np.array(self._energies[: self._n_knots]),
+            half_width_at_j=np.array(self._widths[: self._n_knots]),
+            variance_total_j2=np.array(self._variances[: self._n_knots]),
+            sample_time_s=samples,
+            duration_period_s=float(np.median(np.diff(samples))) if len(samples) > 1 else None,
         )
 
     def _take(self, time_s: float, bracket_s: float, value: float) -> None:
@@ -122,7 +126,11 @@ class CurveBuilder:
         return self.channel.quantity is Quantity.ENERGY_J
 
     def _start(self, time_s: float) -> None:
-        self._times, self._started = [time_s], True
+        self._times[0], self._started = time_s, True
+
+    @property
+    def _n_knots(self) -> int:
+        return len(self._times) if self._started else 0
 
     def _solve_complete(self) -> None:
         """Solve every stretch whose right neighbour is known."""
@@ -200,7 +208,10 @@ class CurveBuilder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """A finished curve: knots with cumulative energy and its uncertainty. Arrays of one length."""
+    """A finished curve: knots with cumulative energy and its uncertainty, as arrays of one length.
+
+    `sample_time_s` are the readings' instants, `duration_period_s` their median distance.
+    """
 
     channel: Channel
     time_s: FloatArray
@@ -208,6 +219,7 @@ class Curve:
     half_width_at_j: FloatArray
     variance_total_j2: FloatArray
     sample_time_s: FloatArray
+    duration_period_s: float | None
 
     @property
     def time_first_s(self) -> float | None:
@@ -218,11 +230,6 @@ class Curve:
     def time_last_s(self) -> float | None:
         """Where the curve ends."""
         return float(self.time_s[-1]) if len(self.time_s) else None
-
-    @property
-    def duration_period_s(self) -> float | None:
-        """Median seconds between readings."""
-        return float(np.median(np.diff(self.sample_time_s))) if len(self.sample_time_s) > 1 else None
 
     def covers(self, time_start_s: float, time_end_s: float) -> bool:
         """Whether the readings reach from before the start to after the end."""

@@ -53,7 +53,7 @@ class RunDirectory:
             StorageFull: It cannot be written.
         """
         store = cls(run_path / cell.cell_id / site_id)
-        with _translated(store.path):
+        with writing(store.path):
             store.path.mkdir(parents=True, exist_ok=True)
             if not (store.path / "cell.yaml").exists():
                 fields = {"schema_version": SCHEMA_VERSION, **cell.model_dump(mode="json")}
@@ -72,7 +72,7 @@ class RunDirectory:
         Raises:
             UsageError: Another process is at it.
         """
-        with _translated(self.path):
+        with writing(self.path):
             lock = (self.path / ".lock").open("w")
         with lock:
             try:
@@ -102,7 +102,7 @@ class RunDirectory:
         return _read_lines(self.path / "queries.jsonl", QueryRecord)
 
     def finished(self) -> set[tuple[str, str]]:
-        """(prompt_id, mode) of every query that needs no repeat: all on disk, but for those that a lost sensor missed."""
+        """(prompt_id, mode) of every query on disk, but for those that a lost sensor missed: they are repeated."""
         return {(query.prompt_id, query.mode) for query in self.queries() if not _was_missed(query)}
 
     def sessions(self) -> list[int]:
@@ -126,14 +126,14 @@ class RunDirectory:
     def begin_session(self) -> int:
         """Make room for the next session and return its number."""
         number = max(self.sessions(), default=0) + 1
-        with _translated(self.path):
+        with writing(self.path):
             self._session(number).mkdir(parents=True)
             _cut_torn_line(self.path / "queries.jsonl")
         return number
 
     def write_manifest(self, manifest: RunManifest) -> None:
         """Once per session, before its first query."""
-        with _translated(self.path):
+        with writing(self.path):
             _write_new(self._session(manifest.session) / "manifest.json", manifest.model_dump_json(indent=1) + "\n")
 
     def write_segment(self, session: int, segment: Segment) -> None:
@@ -141,7 +141,7 @@ class RunDirectory:
         if len(segment.channel) == 0:
             return
         directory = self._session(session)
-        with _translated(self.path):
+        with writing(self.path):
             segments.write(directory / f"power-{len(list(directory.glob('power-*.parquet'))):04d}.parquet", segment)
 
     def segments(self, session: int) -> Iterator[Segment]:
@@ -159,7 +159,7 @@ class RunDirectory:
 
     def write_end(self, end: SessionEnd) -> None:
         """Once, when a session ends in good order."""
-        with _translated(self.path):
+        with writing(self.path):
             _write_new(self._session(end.session) / "end.json", end.model_dump_json(indent=1) + "\n")
 
     def _session(self, number: int) -> Path:
@@ -240,7 +240,7 @@ def _read_lines(path: Path, kind: type[RecordType]) -> list[RecordType]:
 
 def _append(path: Path, record: Record) -> None:
     line = record.model_dump_json(exclude_defaults=False, exclude_none=False) + "\n"
-    with _translated(path), path.open("ab", buffering=0) as file:
+    with writing(path), path.open("ab", buffering=0) as file:
         whole = file.tell()
         try:
             written = file.write(line.encode())
@@ -273,7 +273,12 @@ def _cut_torn_line(path: Path) -> None:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the file system refuses under `path` into our own error.
+
+    Raises:
+        StorageFull: Full, read-only, or not there.
+    """
     try:
         yield
     except OSError as error:
@@ -281,6 +286,4 @@ def _translated(path: Path) -> Iterator[None]:
             raise StorageFull(
                 f"The disk under {path} is full.", "Make room, then resume: harness run --resume latest"
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS):
-            raise StorageFull(f"{path} cannot be written: {error.strerror}.", "Choose another --output-dir.") from error
-        raise
+        raise StorageFull(f"{path} cannot be written: {error.strerror}.", "Choose another --output-dir.") from error

@@ -1,0 +1,664 @@
+"""Whole sessions in virtual time: scripted engine, replayed counter, real run directory, real verify.
+
+A scripted session's schedule does not depend on its readings. So a rehearsal on an idle board tells when its queries
+run, and the same session on a board whose power steps at just these edges is compared with the integral.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from harness.clock import ManualClock
+from harness.engine.scripted import ScriptedEngine, Turn
+from harness.errors import EnvironmentFault, HarnessError, InvalidMeasurement, NoSensor, OutOfMemory, UsageError
+from harness.meter.meter import Meter
+from harness.meter.replay import ReplayRecorder
+from harness.pipeline import Observer, Plan, Session, query_seed, refuse_precision
+from harness.reasoning.switch import FamilyReasoning
+from harness.records import (
+    MARK_CHANNEL,
+    Boundary,
+    Cell,
+    Channel,
+    EngineFacts,
+    EngineOptions,
+    Finding,
+    FindingCode,
+    IntervalRecord,
+    ModeSwitch,
+    Prompt,
+    QueryRecord,
+    Reading,
+    ReasoningSpec,
+    RunManifest,
+    SamplerStats,
+    Segment,
+    Site,
+)
+from harness.results import load_cell
+from harness.scoring.catalogue import scorer
+from harness.store import segments
+from harness.store.run_directory import RunDirectory
+from harness.verify import verify
+from tests.synthetic_power import COUNTER, PACKAGE, Power, counter, tick_times
+
+IDLE_W = 70.0
+N_WARM_UP = 2
+MODES = ("off", "on")
+TOKENS = {"off": 9, "on": 60}
+SWITCHES = {mode: ModeSwitch(template={"enable_thinking": mode == "on"}) for mode in MODES}
+REASONING = FamilyReasoning(ReasoningSpec(thinking_start="<think>", thinking_end="</think>", modes=SWITCHES))
+SITE = Site(
+    hostname_sha256="0" * 64,
+    platform="Linux",
+    cpu="a processor",
+    n_cpu_cores=8,
+    memory_bytes=2**36,
+    boards=(),
+    driver=None,
+    cuda=None,
+    python="3.11",
+    packages={},
+)
+
+
+def cell(**changes: object) -> Cell:
+    fields: dict[str, object] = {
+        "model": "scripted",
+        "source": "embedded:scripted",
+        "revision": "0" * 40,
+        "engine": EngineOptions(device="cuda"),
+        "dtype": "auto",
+        "quantization": "none",
+        "prompt_set": "chains",
+        "prompt_set_sha256": "0" * 64,
+        "protocol": "paired-1",
+        "modes": MODES,
+        "max_new_tokens": 256,
+        "seed": 0,
+    }
+    return Cell.model_validate(fields | changes)
+
+
+def prompts(n_prompts: int) -> list[Prompt]:
+    """Every answer is 42, and every other reference."""
+    return [
+        Prompt(prompt_id=f"p{index}", text=f"{index}?", reference=str(42 - index % 2), scorer="numeric")
+        for index in range(n_prompts)
+    ]
+
+
+@dataclass(kw_only=True)
+class Rig:
+    """A cell in a run directory, and how its sessions go."""
+
+    path: Path
+    power: Power = field(default_factory=lambda: Power.constant(IDLE_W))
+    channels: Sequence[Channel] = (COUNTER,)
+    n_prompts: int = 5
+    store_text: str = "full"
+    cell: Cell = field(default_factory=cell)
+
+    @property
+    def store(self) -> RunDirectory:
+        return RunDirectory.create(self.path, self.cell, SITE.site_id)
+
+    def readings(self) -> list[Segment]:
+        """The board's counter ticks every 0.1 s; any other draws a steady 50 W, read every 5 ms."""
+        found = []
+        for index, channel in enumerate(self.channels):
+            is_board = channel.boundary is Boundary.GPU_BOARD
+            power = self.power if is_board else Power.constant(50.0)
+            ticks = tick_times(0.1, 60.0, 0.1 if is_board else 0.005)
+            found.append(counter(power, ticks, channel=index, bracket_s=0.0005 if is_board else 0.0))
+        return found
+
+    def session(
+        self,
+        *,
+        store: RunDirectory | None = None,
+        errors: Mapping[int, HarnessError] | None = None,
+        interrupt_at: int | None = None,
+        lost_at_s: Mapping[str, float] | None = None,
+        pilot_only: bool = False,
+        recorder_type: type[ReplayRecorder] = ReplayRecorder,
+        refusal: HarnessError | None = None,
+        observer: Observer | None = None,
+    ) -> str:
+        """Run one session. Queries are counted from 0, warm-up left out."""
+        store = store or self.store
+        clock = ManualClock()
+        n_warm_up = N_WARM_UP * len(self.cell.modes)
+        n_calls = 0
+
+        def script(prompt: Prompt, mode: str, _seed: int) -> Turn:
+            nonlocal n_calls
+            n_calls += 1
+            if interrupt_at is not None and n_calls > n_warm_up + interrupt_at:
+                raise KeyboardInterrupt
+            # Irregular, so that the edges fall on all phases of the counter.
+            index = int(prompt.prompt_id[1:])
+            n_thinking = TOKENS[mode] + 7 * index if mode == "on" else 0
+            return Turn(
+                duration_prefill_s=0.031 + 0.0173 * index,
+                duration_token_s=0.0107,
+                n_thinking_tokens=n_thinking,
+                n_answer_tokens=TOKENS["off"] + index,
+                thinking="hm" * n_thinking,
+                answer="42",
+            )
+
+        engine = ScriptedEngine(
+            clock=clock,
+            reasoning=REASONING,
+            script=script,
+            errors={n_warm_up + index: error for index, error in (errors or {}).items()},
+            duration_load_s=0.73,
+        )
+        number = store.begin_session()
+        plan = Plan(
+            cell=self.cell,
+            prompts=prompts(self.n_prompts),
+            finished=store.finished(),
+            n_pilot=2,
+            pilot_only=pilot_only,
+            idle_duration_s=2.0,
+            n_warm_up=N_WARM_UP,
+            store_text=self.store_text,
+        )
+        session = Session(
+            number=number,
+            plan=plan,
+            engine=engine,
+            meter=Meter(recorder_type(clock, self.channels, self.readings(), lost_at_s)),
+            clock=clock,
+            store=store,
+            scorers={"numeric": scorer("numeric")},
+            observer=observer or Observer(),
+        )
+
+        def check(_facts: EngineFacts) -> None:
+            if refusal is not None:
+                raise refusal
+
+        def announce(facts: EngineFacts, channels: tuple[Channel, ...]) -> None:
+            store.write_manifest(
+                RunManifest(
+                    harness_version="0",
+                    run_id=self.path.name,
+                    cell_id=self.cell.cell_id,
+                    session=number,
+                    started_utc="2030-01-01T00:00:00Z",
+                    origin_unix_s=0.0,
+                    origin_monotonic_s=0.0,
+                    command=("harness", "run"),
+                    git_commit=None,
+                    site=SITE,
+                    engine=facts,
+                    channels=channels,
+                    headline=Boundary.GPU_BOARD,
+                    meter_gpus="auto",
+                    n_prompts=self.n_prompts,
+                    store_text=self.store_text,
+                    tariff_per_kwh=None,
+                    findings=(),
+                )
+            )
+
+        return session.run(announce, check)
+
+    def wanted(self) -> Counter[tuple[str, str]]:
+        return Counter((prompt.prompt_id, mode) for prompt in prompts(self.n_prompts) for mode in self.cell.modes)
+
+    def on_disk(self) -> Counter[tuple[str, str]]:
+        return Counter((query.prompt_id, query.mode) for query in self.store.queries())
+
+
+def the_reading(record: QueryRecord | IntervalRecord, device: str = COUNTER.device) -> Reading:
+    (found,) = (reading for reading in record.readings if reading.device == device)
+    return found
+
+
+def stepping(queries: Sequence[QueryRecord]) -> Power:
+    """650 W while a prompt is read, 380 W while tokens are written, idle between."""
+    levels = []
+    for query in queries:
+        for phase in the_reading(query).phases:
+            power_w = 650.0 if phase.name == "prefill" else 380.0
+            levels.append((phase.time_start_s, phase.time_end_s, power_w))
+    return Power.steps(IDLE_W, *levels)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(path=tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def stepped(tmp_path_factory: pytest.TempPathFactory) -> Rig:
+    """A finished run on a board whose power steps at the queries' edges. Not to be changed."""
+    rehearsal = Rig(path=tmp_path_factory.mktemp("rehearsal") / "run", n_prompts=8)
+    rehearsal.session()
+    rig = Rig(
+        path=tmp_path_factory.mktemp("stepped") / "run",
+        n_prompts=8,
+        power=stepping(rehearsal.store.queries()),
+        channels=(COUNTER, PACKAGE),
+    )
+    assert rig.session() == "finished"
+    assert rig.on_disk() == rig.wanted()
+    return rig
+
+
+# -------------------------------------------------------------------------------- a session that goes well
+
+
+def test_every_query_is_the_integral_of_its_power(stepped: Rig) -> None:
+    for query in stepped.store.queries():
+        truth_j = stepped.power.energy_j(query.time_start_s, query.time_end_s)
+        board, host = the_reading(query), the_reading(query, PACKAGE.device)
+        assert board.energy_gross_j is not None
+        assert board.energy_gross_half_width_j is not None
+        assert abs(board.energy_gross_j - truth_j) <= board.energy_gross_half_width_j
+        assert board.energy_gross_j == pytest.approx(truth_j, rel=0.03 if query.duration_s < 0.3 else 0.01)
+        assert board.energy_gross_half_width_j < 0.12 * truth_j
+        assert host.energy_gross_j == pytest.approx(50.0 * query.duration_s, abs=0.01)
+        assert (board.time_start_s, board.time_end_s) == (query.time_start_s, query.time_end_s)
+        phases_j = [phase.energy_gross_j or 0.0 for phase in board.phases]
+        assert sum(phases_j) == pytest.approx(board.energy_gross_j, rel=1e-12)
+        names = [phase.name for phase in board.phases]
+        assert names == (["prefill", "answer"] if query.mode == "off" else ["prefill", "thinking", "answer"])
+
+
+def test_the_tiles_on_disk_touch_and_add_up_to_the_counter(stepped: Rig) -> None:
+    store = stepped.store
+    intervals, queries = store.intervals(1), store.queries()
+    assert [interval.name for interval in intervals[:5]] == ["start_up", "load", "warm_up", "gap", "idle_before"]
+    assert [interval.name for interval in intervals[-2:]] == ["idle_after", "shut_down"]
+    rows = list(store.segments(1))
+    for index, channel in enumerate(stepped.channels):
+        values_j = np.concatenate([segment.value[segment.channel == index] for segment in rows])
+        readings = [the_reading(interval, channel.device) for interval in intervals]
+        readings += [the_reading(query, channel.device) for query in queries]
+        readings.sort(key=lambda reading: (reading.time_start_s, reading.time_end_s))
+        assert all(one.time_end_s == other.time_start_s for one, other in pairwise(readings))
+        energies_j = [reading.energy_gross_j for reading in readings if reading.energy_gross_j is not None]
+        assert len(energies_j) == len(readings)
+        assert sum(energies_j) == pytest.approx(values_j[-1] - values_j[0], rel=1e-12)
+        assert values_j[-1] - values_j[0] > 500.0
+
+
+def test_the_raw_readings_on_disk_are_those_of_the_sensor(stepped: Rig) -> None:
+    rows = list(stepped.store.segments(1))
+    assert len(rows) > 3  # collected as it went, not at the end
+    for index, sensed in enumerate(stepped.readings()):
+        stored = np.concatenate([segment.value[segment.channel == index] for segment in rows])
+        assert stored.tobytes() == sensed.value[: len(stored)].tobytes()
+    n_marks = sum(int((segment.channel == MARK_CHANNEL).sum()) for segment in rows)
+    n_phase_edges = sum(len(the_reading(query).phases) + 1 for query in stepped.store.queries())
+    assert n_marks >= n_phase_edges
+
+
+def test_idle_power_is_taken_off_on_loading_and_not_stored(stepped: Rig) -> None:
+    assert all(reading.energy_net_j is None for query in stepped.store.queries() for reading in query.readings)
+    results = load_cell(stepped.store)
+    assert results.sessions[0].status == "finished"
+    for query in results.queries:
+        board = the_reading(query)
+        assert board.energy_gross_j is not None
+        assert board.power_idle_w == pytest.approx(IDLE_W, abs=0.5)
+        assert board.energy_net_j == pytest.approx(board.energy_gross_j - IDLE_W * query.duration_s, abs=0.5)
+
+
+def test_verify_recomputes_everything_and_agrees(stepped: Rig) -> None:
+    readings = [reading for interval in stepped.store.intervals(1) for reading in interval.readings]
+    readings += [reading for query in stepped.store.queries() for reading in query.readings]
+    n_figures = sum(2 + len(reading.phases) for reading in readings)
+    found = verify(stepped.path)
+    assert found.differences == ()
+    assert found.n_agree == found.n_figures >= n_figures > 100
+
+
+def test_answers_are_scored_and_sampled_with_one_seed_per_prompt(stepped: Rig) -> None:
+    queries = stepped.store.queries()
+    assert all(query.score is not None for query in queries)
+    assert {query.prompt_id: query.score.correct for query in queries if query.score} == {
+        f"p{index}": index % 2 == 0 for index in range(8)
+    }
+    seeds = {(query.prompt_id, query.seed) for query in queries}
+    assert len(seeds) == len({seed for _, seed in seeds}) == 8
+    assert query_seed(stepped.cell, "p3") != query_seed(cell(repeat=1), "p3") != query_seed(cell(seed=1), "p3")
+
+
+# ------------------------------------------------------------------------------------------- order and plan
+
+
+def plan_of(n_prompts: int = 40, *, pilot_only: bool = False, **changes: object) -> list[tuple[str, str]]:
+    plan = Plan(
+        cell=cell(**changes),
+        prompts=prompts(n_prompts),
+        finished=set(),
+        n_pilot=5,
+        pilot_only=pilot_only,
+        idle_duration_s=1.0,
+        n_warm_up=1,
+        store_text="full",
+    )
+    return [(prompt.prompt_id, mode) for _, prompt, mode in plan.queries()]
+
+
+def test_modes_alternate_prompt_by_prompt_in_a_seeded_order() -> None:
+    order = plan_of()
+    pairs = [order[index : index + 2] for index in range(0, len(order), 2)]
+    assert all(one[0] == other[0] and {one[1], other[1]} == set(MODES) for one, other in pairs)
+    n_off_first = sum(pair[0][1] == "off" for pair in pairs)
+    assert 10 < n_off_first < 30
+    assert plan_of() == order
+    assert plan_of(seed=1) != order
+    assert plan_of(repeat=1) != order
+    assert plan_of(20) == order[:40]  # a longer run begins like a shorter one
+    assert plan_of(pilot_only=True) == order[:10]
+
+
+def test_a_pilot_stops_and_is_completed_without_repeating_it(rig: Rig) -> None:
+    assert rig.session(pilot_only=True) == "stopped"
+    assert rig.on_disk() == Counter((f"p{index}", mode) for index in range(2) for mode in MODES)
+    end = rig.store.end(1)
+    assert end is not None
+    assert end.status == "stopped"
+    assert rig.session() == "finished"
+    assert rig.on_disk() == rig.wanted()
+    assert [query.session for query in rig.store.queries()] == [1] * 4 + [2] * 6
+    assert verify(rig.path).differences == ()
+
+
+@pytest.mark.parametrize("store_text", ["full", "hash", "none"])
+def test_texts_are_kept_as_asked(rig: Rig, store_text: str) -> None:
+    rig.store_text, rig.n_prompts = store_text, 1
+    rig.session()
+    for query in rig.store.queries():
+        assert query.output is not None
+        assert (query.output.text is not None) == (store_text == "full")
+        assert (query.output.text_sha256 is not None) == (store_text != "none")
+        assert query.output.sizes["answer_tokens"] == TOKENS["off"]
+    raw = (rig.store.path / "queries.jsonl").read_text()
+    assert ("hmhm" in raw) == (store_text == "full")
+
+
+def test_a_cut_answer_and_an_open_thinking_are_findings(rig: Rig) -> None:
+    rig.cell = cell(max_new_tokens=20)
+    rig.n_prompts = 1
+    rig.session()
+    findings = {query.mode: {finding.code for finding in query.findings} for query in rig.store.queries()}
+    assert findings == {"off": set(), "on": {FindingCode.CUT_BY_CAP, FindingCode.THINKING_NOT_CLOSED}}
+
+
+# ------------------------------------------------------------------------------------------------ faults
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OutOfMemory("It wanted 90 GB.", "Lower the cap."), FindingCode.OUT_OF_MEMORY),
+        (UsageError("It has 9,999 tokens.", "Drop it."), FindingCode.PROMPT_TOO_LONG),
+    ],
+)
+def test_a_query_that_fails_is_a_finding_and_the_others_go_on(rig: Rig, error: HarnessError, code: FindingCode) -> None:
+    assert rig.session(errors={3: error}) == "finished"
+    queries = rig.store.queries()
+    assert rig.on_disk() == rig.wanted()
+    failed = queries[3]
+    assert [finding.code for finding in failed.findings] == [code]
+    assert str(error) in failed.findings[0].detail
+    assert failed.output is None
+    assert failed.score is None
+    assert failed.duration_s > 0.0
+    assert the_reading(failed).energy_gross_j is not None  # what it drew until then is known
+    assert all(not query.findings and query.output is not None for query in queries if query is not failed)
+    assert verify(rig.path).differences == ()
+
+
+def test_any_other_error_ends_the_session_with_what_is_final_on_disk(rig: Rig) -> None:
+    with pytest.raises(EnvironmentFault, match="fell off"):
+        rig.session(errors={4: EnvironmentFault("The GPU fell off the bus.", "Reboot.")})
+    assert sum(rig.on_disk().values()) == 4
+    end = rig.store.end(1)
+    assert end is not None
+    assert end.status == "failed"
+
+
+@pytest.mark.parametrize("channels", [(COUNTER,), (COUNTER, PACKAGE)], ids=["alone", "beside another"])
+def test_a_lost_sensor_leaves_nulls_with_the_reason_and_resuming_repeats_just_these(
+    rig: Rig, channels: Sequence[Channel]
+) -> None:
+    rig.channels = channels
+    Rig(path=rig.path.parent / "rehearsal").session()
+    rehearsed = Rig(path=rig.path.parent / "rehearsal").store.queries()
+    lost_s = rehearsed[4].time_start_s + 0.1
+    rig.power = Power.constant(200.0)
+    assert rig.session(lost_at_s={COUNTER.device: lost_s}) == "finished"
+    queries = rig.store.queries()
+    assert rig.on_disk() == rig.wanted()
+    for position, query in enumerate(queries):
+        board = the_reading(query)
+        if position < 4:
+            assert board.energy_gross_j == pytest.approx(200.0 * query.duration_s, abs=1.0)
+            assert query.findings == ()
+        else:
+            assert board.energy_gross_j is None
+            assert board.energy_gross_half_width_j is None
+            assert [finding.code for finding in board.findings] == [FindingCode.NO_READINGS]
+            assert FindingCode.SENSOR_LOST in {finding.code for finding in query.findings}
+            assert query.output is not None  # the answer is there all the same
+    end = rig.store.end(1)
+    assert end is not None
+    assert FindingCode.SENSOR_LOST in {finding.code for finding in end.findings}
+    assert verify(rig.path).differences == ()  # nulls included
+
+    assert rig.session() == "finished"
+    assert rig.on_disk() == rig.wanted() + Counter((query.prompt_id, query.mode) for query in queries[4:])
+    results = load_cell(rig.store)
+    assert Counter((query.prompt_id, query.mode) for query in results.queries) == rig.wanted()
+    assert all(the_reading(query).energy_gross_j is not None for query in results.queries)
+    assert verify(rig.path).differences == ()
+
+
+def test_a_sensor_without_a_reading_is_refused_before_anything_runs(rig: Rig) -> None:
+    with pytest.raises(NoSensor):
+        rig.session(lost_at_s={COUNTER.device: 0.0})
+    assert rig.on_disk() == Counter()
+
+
+def test_an_interrupt_keeps_what_is_final_and_the_rest_is_resumed(rig: Rig) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        rig.session(interrupt_at=5)
+    queries = rig.store.queries()
+    assert len(queries) == 5
+    assert all(the_reading(query).energy_gross_j is not None for query in queries)
+    end = rig.store.end(1)
+    assert end is not None
+    assert end.status == "interrupted"
+    assert verify(rig.path).differences == ()
+    rig.session()
+    assert rig.on_disk() == rig.wanted()
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing that comes after it reaches the disk."""
+
+
+class KilledStore(RunDirectory):
+    """Dies at the n-th write; a query's or an interval's line is torn in the middle."""
+
+    n_writes_left: int
+
+    def _write(self, torn: Path | None) -> None:
+        self.n_writes_left -= 1
+        if self.n_writes_left < 0:
+            if torn is not None and self.n_writes_left == -1:
+                with torn.open("ab") as file:
+                    file.write(b'{"schema_version": 1, "sess')
+            raise Killed
+
+    def write_segment(self, session: int, segment: Segment) -> None:
+        self._write(None)
+        super().write_segment(session, segment)
+
+    def append_query(self, query: QueryRecord) -> None:
+        self._write(self.path / "queries.jsonl")
+        super().append_query(query)
+
+    def append_interval(self, interval: IntervalRecord) -> None:
+        self._write(self.path / "sessions" / f"{interval.session:02d}" / "intervals.jsonl")
+        super().append_interval(interval)
+
+    def write_manifest(self, manifest: RunManifest) -> None:
+        self._write(None)
+        super().write_manifest(manifest)
+
+
+@pytest.mark.parametrize("n_writes", [0, 1, 2, 4, 7, 8, 9, 12, 16, 21])
+def test_a_killed_run_is_resumed_with_nothing_lost_and_nothing_repeated(rig: Rig, n_writes: int) -> None:
+    store = KilledStore(rig.store.path)
+    for n_writes_left in (n_writes, n_writes // 2):  # killed twice, at different places
+        store.n_writes_left = n_writes_left
+        with pytest.raises(Killed):
+            rig.session(store=store)
+        assert all(query in rig.wanted() for query in rig.on_disk())
+        assert verify(rig.path).differences == ()  # what is there can be recomputed
+    assert rig.session() == "finished"
+    assert rig.on_disk() == rig.wanted()
+    results = load_cell(rig.store)
+    assert [session.status for session in results.sessions] == [None, None, "finished"]
+    assert verify(rig.path).differences == ()
+
+
+def test_a_model_that_is_refused_leaves_no_query(rig: Rig) -> None:
+    with pytest.raises(InvalidMeasurement):
+        rig.session(refusal=InvalidMeasurement("It runs in bf16.", "--accept-precision"))
+    assert rig.on_disk() == Counter()
+    assert rig.store.manifest(1) is None
+
+
+def test_a_precision_that_nobody_asked_for_is_refused_unless_accepted() -> None:
+    finding = Finding(code=FindingCode.PRECISION_FALLBACK, detail="fp8 runs as bf16")
+    with pytest.raises(InvalidMeasurement, match="fp8 runs as bf16"):
+        refuse_precision(finding, accepted=False)
+    refuse_precision(finding, accepted=True)
+    refuse_precision(None, accepted=False)
+
+
+class LateRecorder(ReplayRecorder):
+    """Says that two polls in a hundred came late."""
+
+    def stop(self) -> SamplerStats:
+        return super().stop().model_copy(update={"n_polls": 100, "n_late": 2})
+
+
+def test_late_polls_are_a_finding_of_the_session(rig: Rig) -> None:
+    rig.n_prompts = 1
+    for recorder_type in (ReplayRecorder, LateRecorder):
+        rig.session(recorder_type=recorder_type)
+    ends = [rig.store.end(number) for number in (1, 2)]
+    codes = [[finding.code for finding in end.findings] for end in ends if end is not None]
+    assert codes == [[], [FindingCode.LATE_SAMPLES]]
+
+
+class Witness(Observer):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.final: list[tuple[str, str]] = []
+        self.n_ended = 0
+
+    def stage(self, name: str) -> None:
+        self.stages.append(name)
+
+    def query(self, record: QueryRecord) -> None:
+        self.final.append((record.prompt_id, record.mode))
+
+    def ended(self, index: int) -> None:
+        self.n_ended += 1
+
+
+def test_an_observer_sees_every_stage_and_every_final_query(rig: Rig) -> None:
+    witness = Witness()
+    rig.session(observer=witness)
+    assert witness.stages == ["load", "warm_up", "idle_before", "queries", "idle_after"]
+    assert Counter(witness.final) == rig.wanted()
+    assert witness.n_ended == 10
+
+
+# ---------------------------------------------------------------------------------------------- tampering
+
+
+def measured(path: Path) -> Rig:
+    rig = Rig(path=path, n_prompts=2, power=Power.constant(300.0))
+    rig.session()
+    assert verify(path).differences == ()
+    return rig
+
+
+@pytest.mark.parametrize(
+    ("field", "figure"), [("energy_gross_j", "energy_gross_j"), ("energy_gross_half_width_j", "half_width")]
+)
+def test_verify_names_an_edited_query(tmp_path: Path, field: str, figure: str) -> None:
+    rig = measured(tmp_path / "run")
+    path = rig.store.path / "queries.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[2]["readings"][0][field] *= 1.001
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (difference,) = verify(rig.path).differences
+    assert difference.where == f"{lines[2]['prompt_id']} in mode {lines[2]['mode']}"
+    assert figure in difference.figure
+    assert difference.stored == pytest.approx(lines[2]["readings"][0][field])
+    assert difference.recomputed == pytest.approx(lines[2]["readings"][0][field] / 1.001)
+
+
+def test_verify_names_an_edited_phase_and_a_null_made_up(tmp_path: Path) -> None:
+    rig = measured(tmp_path / "run")
+    path = rig.store.path / "queries.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0]["readings"][0]["phases"][0]["energy_gross_j"] += 0.1
+    lines[1]["readings"][0]["energy_gross_j"] = None
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    phase, null = verify(rig.path).differences
+    assert "prefill" in phase.figure
+    assert null.stored is None
+    assert null.recomputed is not None
+
+
+def test_verify_names_what_an_edited_raw_reading_no_longer_supports(tmp_path: Path) -> None:
+    rig = measured(tmp_path / "run")
+    query = rig.store.queries()[2]
+    edited = 0
+    for path in sorted(rig.store.path.glob("sessions/01/power-*.parquet")):
+        segment = segments.read(path)
+        near = np.flatnonzero((segment.channel == 0) & (np.abs(segment.time_after_s - query.time_end_s) < 0.05))
+        if len(near):
+            value = segment.value.copy()
+            value[near[0]] += 2.0
+            columns = {name: getattr(segment, name) for name in segments.COLUMNS} | {"value": value}
+            segments.write(path, Segment(**columns))
+            edited += 1
+    assert edited == 1
+    differences = verify(rig.path).differences
+    assert f"{query.prompt_id} in mode {query.mode}" in {difference.where for difference in differences}
+
+
+def test_verify_notices_a_raw_file_that_is_gone(tmp_path: Path) -> None:
+    rig = measured(tmp_path / "run")
+    first, *_ = sorted(rig.store.path.glob("sessions/01/power-*.parquet"))
+    assert pq.read_metadata(first).num_rows > 0
+    first.unlink()
+    assert verify(rig.path).differences != ()

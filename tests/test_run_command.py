@@ -1,0 +1,289 @@
+"""`harness run` as a user starts it: a tiny model, fake boards, an interrupt, a resume; then what reads the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness import load_results
+from harness.cli.parser import run_verb
+from harness.errors import ExitCode
+from harness.results import load_run
+from harness.store.run_directory import run_path
+from tests.fake_nvml import library as fake
+from tests.fake_nvml.library import H100, constant
+from tests.tiny_model import save_tiny_model
+
+pytestmark = pytest.mark.slow  # two whole runs of some ten seconds each
+N_PROMPTS = 8
+MECHANISM = {
+    "thinking_start": "<think>",
+    "thinking_end": "</think>",
+    "modes": {"off": {"template": {"enable_thinking": False}}, "on": {"template": {"enable_thinking": True}}},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A catalogue with a tiny model, a prompt file, and where results go."""
+
+    root: Path
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results"
+
+    def arguments(self, *more: str) -> list[str]:
+        return [
+            *("run", "--models", str(self.root / "models.yaml"), "--model", "tiny"),
+            *("--prompts", str(self.root / "prompts.jsonl"), "--max-new-tokens", "40", "--device", "cpu"),
+            *("--output-dir", str(self.results)),
+            *more,
+        ]
+
+    @classmethod
+    def make(cls, root: Path) -> Place:
+        save_tiny_model(root / "model")
+        entry = {"name": "tiny", "source": str(root / "model"), "reasoning": "marked", "parameters": 1000}
+        (root / "models.yaml").write_text(yaml.safe_dump({"reasoning": {"marked": MECHANISM}, "models": [entry]}))
+        rows = [
+            {"id": f"q{index}", "prompt": f"{index} + 1 = ?", "reference": str(index + 1), "scorer": "numeric"}
+            for index in range(N_PROMPTS)
+        ]
+        (root / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (root / "empty.jsonl").write_text("")
+        return cls(root)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place.make(tmp_path_factory.mktemp("place"))
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The two processes of one run, as their user saw them."""
+
+    interrupted: tuple[int, str]
+    n_before: int
+    resumed: tuple[int, str]
+    path: Path
+    truth: fake.Truth
+
+
+def unwrapped(output: str) -> str:
+    """Without the breaks that a narrow terminal puts into a path."""
+    return "".join(output.split())
+
+
+def started(arguments: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**environment, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(place: Place, fake_nvml: Path) -> Finished:
+    """A run on a fake H100 that draws 300 W, interrupted in the middle and resumed."""
+    config = place.root / "boards.conf"
+    fake.write_config(config, [replace(H100, load=(constant(230.0),))])
+    environment = fake.environment(fake_nvml.parent, config)
+    quick = ("--set", "idle_duration_s=0.5", "--num-prompts", str(N_PROMPTS))
+    with started(place.arguments("--meter-gpus", "all", *quick), environment) as first:
+        assert first.stdout is not None
+        shown = []
+        for line in first.stdout:
+            shown.append(line)
+            if line.startswith("Measuring") and "modes" in line:
+                time.sleep(0.7)
+                first.send_signal(signal.SIGINT)
+                break
+        shown += first.stdout.readlines()
+    n_before = len(load_run(run_path("latest", place.results))[0].queries)
+    resume = ["run", "--resume", "latest", "--output-dir", str(place.results)]
+    with started(resume, environment) as second:
+        output, _ = second.communicate(timeout=120)
+    return Finished(
+        interrupted=(first.returncode, "".join(shown)),
+        n_before=n_before,
+        resumed=(second.returncode, output),
+        path=run_path("latest", place.results),
+        truth=fake.Truth(fake_nvml, config),
+    )
+
+
+def test_an_interrupt_says_how_to_go_on_and_keeps_what_is_final(finished: Finished) -> None:
+    code, output = finished.interrupted
+    assert code == ExitCode.INTERRUPTED, output
+    assert "Interrupted. Every query whose energy was final is on disk." in output
+    assert "run --resume" in output
+    assert "Traceback" not in output
+    assert 0 < finished.n_before < 2 * N_PROMPTS
+
+
+def test_a_resumed_run_measures_just_what_is_missing(finished: Finished) -> None:
+    code, output = finished.resumed
+    assert code == ExitCode.OK, output
+    (results,) = load_run(finished.path)
+    counted = Counter((query.prompt_id, query.mode) for query in results.directory.queries())
+    assert counted == Counter((f"q{index}", mode) for index in range(N_PROMPTS) for mode in ("off", "on"))
+    assert [session.status for session in results.sessions] == ["interrupted", "finished"]
+    assert sum(query.session == 1 for query in results.queries) == finished.n_before
+
+
+def test_it_ends_with_the_table_and_the_files(finished: Finished) -> None:
+    _, output = finished.resumed
+    assert "\x1b" not in output  # piped: no colours, no bar
+    for words in ("tiny", "off", "on", "Wh", "report.html", str(finished.path)):
+        assert words in unwrapped(output), output
+    (cell_directory,) = finished.path.glob("*/*/cell.yaml")
+    site_directory = cell_directory.parent
+    names = {path.relative_to(site_directory).as_posix() for path in site_directory.rglob("*") if path.is_file()}
+    assert {
+        "cell.yaml",
+        "queries.jsonl",
+        "summary.json",
+        *(f"sessions/{n}/{name}" for n in ("01", "02") for name in ("manifest.json", "intervals.jsonl", "end.json")),
+        "sessions/01/power-0000.parquet",
+        "sessions/02/power-0000.parquet",
+    } <= names
+    assert not any(name.endswith(".partial") for name in names)
+    assert (finished.path / "run.yaml").is_file()
+
+
+def test_every_energy_is_that_of_the_fake_board(finished: Finished) -> None:
+    (results,) = load_run(finished.path)
+    for query in results.queries:
+        origin_s = results.sessions[query.session - 1].manifest.origin_monotonic_s  # type: ignore[union-attr]
+        (reading,) = (reading for reading in query.readings if reading.device == H100.uuid)
+        truth_j = finished.truth.energy_j(0, origin_s + query.time_start_s, origin_s + query.time_end_s)
+        assert truth_j == pytest.approx(300.0 * query.duration_s, rel=1e-6)
+        assert reading.energy_gross_j is not None
+        assert reading.energy_gross_half_width_j is not None
+        assert abs(reading.energy_gross_j - truth_j) <= reading.energy_gross_half_width_j
+        assert reading.energy_net_j == pytest.approx(0.0, abs=0.05 * truth_j + 1.0)  # it draws the same when idle
+
+
+def test_verify_agrees_with_everything(finished: Finished, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_verb(["verify", "latest", "--output-dir", str(place.results)]) == ExitCode.OK
+    words = capsys.readouterr().out.split()
+    assert words[0] == words[2]
+    assert int(words[0]) > 4 * 2 * N_PROMPTS
+
+
+class Links(HTMLParser):
+    """Everything that a page would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [value for name, value in attrs if name in ("src", "data") and value]
+        self.fetched += [value for name, value in attrs if tag == "link" and name == "href" and value]
+
+
+def test_report_writes_one_page_that_fetches_nothing(
+    finished: Finished, place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = finished.path / "report.html"
+    page.unlink()
+    assert run_verb(["report", "latest", "--output-dir", str(place.results)]) == ExitCode.OK
+    assert "report.html" in unwrapped(capsys.readouterr().out)
+    assert [path.name for path in finished.path.rglob("*.html")] == ["report.html"]
+    links = Links()
+    links.feed(page.read_text())
+    assert [address for address in links.fetched if not address.startswith("data:")] == []
+    assert "tiny" in page.read_text()
+
+
+def test_the_frame_has_a_row_per_query(finished: Finished, place: Place) -> None:
+    frame = load_results("latest", output_dir=place.results)
+    assert len(frame) == 2 * N_PROMPTS
+    assert set(frame["mode"]) == {"off", "on"}
+    assert set(frame["gpu_board_method"]) == {"nvml_counter"}
+    assert (frame["gpu_board_energy_gross_j"] > 0.0).all()
+    assert frame["correct"].notna().all()
+
+
+def test_a_finished_run_that_is_resumed_for_another_question_is_refused(
+    finished: Finished, place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", "--resume", "latest", "--seed", "7", "--output-dir", str(place.results)]
+    assert run_verb(arguments) == ExitCode.USAGE
+    assert "--seed would change what this run measures" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------ bad inputs
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words", "step"),
+    [
+        (["--model", "tinny"], ExitCode.USAGE, "Unknown model 'tinny'", "Did you mean 'tiny'?"),
+        (["--model", "./nowhere"], ExitCode.USAGE, "no file or directory './nowhere'", "Check the path"),
+        (["--mode", "off,onn"], ExitCode.USAGE, "Unknown mode 'onn'", "Did you mean 'on'?"),
+        (["--prompts", "{root}/missing.jsonl"], ExitCode.USAGE, "missing.jsonl", "Check"),
+        (["--prompts", "{root}/empty.jsonl"], ExitCode.USAGE, "empty.jsonl", ""),
+        (["--prompts", "everyda"], ExitCode.USAGE, "everyda", "everyday"),
+        (["--num-prompts", "0"], ExitCode.USAGE, "num_prompts", "Correct it"),
+        (["--set", "engine.atention=sdpa"], ExitCode.USAGE, "Unknown key 'atention'", "Did you mean 'attention'?"),
+        (["--store-text", "some"], ExitCode.USAGE, "store_text", "Correct it"),
+        (["--meter-gpus", "GPU-nowhere"], ExitCode.USAGE, "GPU-nowhere", ""),
+        (["--resume", "nothing"], ExitCode.USAGE, "No run 'nothing'", "latest"),
+        (["{root}/absent.yaml"], ExitCode.USAGE, "absent.yaml cannot be read", "Check the path"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_bad_input_is_named_with_the_next_step(
+    place: Place, more: list[str], code: ExitCode, words: str, step: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [part.replace("{root}", str(place.root)) for part in more]
+    before = sorted(place.results.glob("*"))
+    assert run_verb(place.arguments(*given)) == code
+    captured = capsys.readouterr()
+    assert words in captured.err
+    message, arrow, next_step = captured.err.partition("\n  → ")
+    assert message.startswith("\nharness: ")
+    assert arrow
+    assert len(next_step.strip()) > 5
+    assert step in next_step
+    assert "Traceback" not in captured.err + captured.out
+    assert sorted(place.results.glob("*")) == before  # nothing is written for what cannot begin
+
+
+def test_a_flag_nearly_right_is_offered(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_verb(place.arguments("--max-new-tokns", "5"))
+    assert caught.value.code == ExitCode.USAGE
+    assert "Did you mean '--max-new-tokens'?" in capsys.readouterr().err
+
+
+def test_help_needs_no_torch() -> None:
+    program = (
+        "import sys; from harness.cli.parser import build_parser; build_parser().format_help(); print(*sys.modules)"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    ).stdout
+    assert not {"torch", "transformers", "pandas", "pynvml", "numpy"} & set(output.split())
