@@ -166,6 +166,10 @@ class Session:
         self.clock.sleep_until(self.clock.now_s() + SETTLE_S)
         self._tile("gap", self.clock.now_s())
         self._idle("idle_before")
+        # Clocks and threads went to sleep meanwhile; the first query must not pay for waking them.
+        for mode in self.plan.cell.modes:
+            self._warm_up(self.plan.prompts[0], mode)
+        self._tile("warm_up", self.clock.now_s())
 
     def _warm_up(self, prompt: Prompt, mode: str) -> None:
         try:

@@ -15,7 +15,7 @@ from rich.progress import Progress as Bar
 from harness.analysis.plan import Plan, plan
 from harness.pipeline import Observer
 from harness.records import Boundary, Prompt, QueryRecord
-from harness.wiring import N_PILOT, Job
+from harness.wiring.jobs import N_PILOT, Job
 
 STAGES = {
     "load": "Loading {model}",

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from harness import publish, wiring
+from harness import publish
 from harness.config import RunSpec, load_run_spec, load_yaml, validated
 from harness.errors import ExitCode, HarnessError, OutOfMemory, StorageFull, UsageError
 from harness.progress import Progress
@@ -23,6 +23,8 @@ from harness.records import FindingCode, Summary, slug
 from harness.report.receipt import receipt_of
 from harness.report.terminal import Place, print_receipt
 from harness.store.run_directory import cells, run_path, writing
+from harness.wiring.jobs import Job, jobs_of
+from harness.wiring.session import measure, store_for
 
 SPEC_NAME = "run.yaml"
 
@@ -85,7 +87,7 @@ class Study:
         console = Console(stderr=False, highlight=False)
         with console.status("Getting ready…") if console.is_terminal else nullcontext():
             known = [directory.cell() for directory in cells(self.path)] if self.is_resumed else []
-            jobs = wiring.jobs(self.spec, known)
+            jobs = jobs_of(self.spec, known)
         self._prepare(jobs)
         failures: list[tuple[str, HarnessError]] = []
         try:
@@ -94,7 +96,7 @@ class Study:
                     console.rule(f"{job.cell.model}, repeat {job.cell.repeat + 1}")
                 try:
                     with Progress(console, job) as progress:
-                        wiring.measure(job, self.path, progress, pilot_only=pilot_only, command=sys.argv)
+                        measure(job, self.path, progress, pilot_only=pilot_only, command=sys.argv)
                 except OutOfMemory as error:
                     failures.append((job.cell.model, error))
                 except HarnessError as error:
@@ -107,9 +109,9 @@ class Study:
             return ExitCode.INTERRUPTED
         return self._report(console, failures, pilot_only=pilot_only)
 
-    def _prepare(self, jobs: list[wiring.Job]) -> None:
+    def _prepare(self, jobs: list[Job]) -> None:
         """Every cell gets its directory before the first is measured, so that a killed run knows them all."""
-        stores = [wiring.store_for(job, self.path) for job in jobs]
+        stores = [store_for(job, self.path) for job in jobs]
         if not self.is_resumed:
             fields = self.spec.model_dump(mode="json")
             with writing(self.path):

@@ -3,8 +3,10 @@
 
     python scripts/check_resume.py [--kills 20] [--seed 0]
 
-Each time only the run itself is killed (its sampler has to notice by itself), then `harness run --resume` goes on. In the end
-the run must hold every query exactly once, and every energy must be recomputable from the raw readings.
+One kill in five falls anywhere in the first seconds (starting, loading, idle), the others after the session has
+begun to measure. Only the run itself is killed (its sampler has to notice by itself), then `harness run --resume`
+goes on. In the end the run must hold every query exactly once, and every energy must be recomputable from the raw
+readings.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ sys.path.insert(0, str(PROJECT))
 from harness.store.run_directory import cells  # noqa: E402
 from harness.verify import verify  # noqa: E402
 
-LEAST_S, MOST_S = 2.0, 14.0
+STARTING_S, MEASURING_S = 10.0, 7.0
+"""Longest delays of the two kinds of kill: from the start, and from the session's manifest on."""
 
 
 def main() -> None:
@@ -45,13 +48,16 @@ def main() -> None:
         n_killed = 0
         while n_killed < options.kills:
             begun = bool(list(output_dir.glob("*/*/*/cell.yaml")))
-            delay_s = rng.uniform(LEAST_S, MOST_S)
-            if not killed_after([*base, "--resume", "latest"] if begun else first, delay_s):
+            measuring = n_killed % 5 != 0
+            delay_s = rng.uniform(0.0, MEASURING_S if measuring else STARTING_S)
+            command = [*base, "--resume", "latest"] if begun else first
+            if not killed_after(command, delay_s, output_dir if measuring else None):
                 print("The run ended before it could be killed; raise --num-prompts.")
                 break
             n_killed += 1
             lines = sum(path.read_bytes().count(b"\n") for path in output_dir.glob("*/*/*/queries.jsonl"))
-            print(f"kill {n_killed:2d} after {delay_s:4.1f} s: {lines} queries on disk", flush=True)
+            moment = "measuring began" if measuring else "the start"
+            print(f"kill {n_killed:2d}, {delay_s:4.1f} s after {moment}: {lines} queries on disk", flush=True)
         subprocess.run([*base, "--resume", "latest"], check=True, stdout=subprocess.DEVNULL, env=environ())
         (run,) = output_dir.iterdir()
         (store,) = cells(run)
@@ -67,11 +73,17 @@ def main() -> None:
             sys.exit(1)
 
 
-def killed_after(command: list[str], delay_s: float) -> bool:
-    """Start a command, kill its process group after a while; False where it had already ended."""
+def killed_after(command: list[str], delay_s: float, output_dir: Path | None) -> bool:
+    """Start a command and kill it after a while; False where it had already ended.
+
+    With `output_dir` the while begins when the new session's manifest is there.
+    """
+    known = manifests(output_dir)
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=environ()
     )
+    while output_dir is not None and process.poll() is None and manifests(output_dir) == known:
+        time.sleep(0.02)
     deadline_s = time.monotonic() + delay_s
     while time.monotonic() < deadline_s:
         if process.poll() is not None:
@@ -80,6 +92,11 @@ def killed_after(command: list[str], delay_s: float) -> bool:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     return True
+
+
+def manifests(output_dir: Path | None) -> int:
+    """Sessions that have begun to measure."""
+    return len(list(output_dir.glob("*/*/*/sessions/*/manifest.json"))) if output_dir else 0
 
 
 def environ() -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Puts concrete things behind the interfaces. The only place that names them."""
