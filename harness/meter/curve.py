@@ -190,7 +190,7 @@ class CurveBuilder:
                 step_w = abs(shape.levels_w[index + 1] - shape.levels_w[index])
                 width_j = (EDGE_DELAY_S + tick.bracket_end_s) * step_w
                 width_j += shape.doubt * abs(end_j - tick.power_w * (end_s - tick.time_start_s))
-                width_j += shape.unresolved * tick.power_w * max(lengths[index : index + 2])
+                width_j += shape.unresolved * (tick.power_w + spread_w) * max(lengths[index : index + 2])
             else:
                 width_j = tick.bracket_end_s * max(shape.levels_w[-1], right.power_w if right else 0.0)
             bend_j = shape.doubt * spread_w * length_s / 4 if self._shaped else 0.0

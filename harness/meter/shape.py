@@ -11,7 +11,8 @@ tick with edges (a query begins, its prefill ends, ...) is shaped by the first o
    with d_j a piece's length, L the tick's and m its mean power. The ridge keeps a piece under about 8 ms from
    taking up what belongs to its neighbours. The edges explain the tick if its levels then meet the neighbours'.
 2. Power steps once, from the left neighbour's level to the right one's, at the place that gives the tick its energy.
-   With one edge and the step close to it this comes first: work begins a few milliseconds after its edge.
+   Between neighbours without edges this comes first where their levels are far apart, or where the one edge is close
+   to that place: work begins a few milliseconds after its edge, and some loads do not care about edges at all.
 3. A straight line.
 
 Pure: it knows ticks and edges, not where they come from.
@@ -37,7 +38,11 @@ UNRESOLVED = 0.3
 """Relative half-width of a piece's power where there are more pieces than ticks could tell apart."""
 EDGE_DELAY_S = 0.005
 """How far from an edge the real step may lie unseen (launch delay, synchronization). Provisional."""
-TRUSTED, DOUBTED = 0.2, 1.0
+LARGE_STEP = 0.2
+"""Relative; between neighbours this far apart one step is likelier than several at the edges."""
+FEW_PIECES = 3
+"""More pieces than this fit a tick by chance too often to be trusted."""
+TRUSTED, HALF_TRUSTED, DOUBTED = 0.2, 0.6, 1.0
 """Share of the difference to a straight line, and of the neighbours' spread, charged as half-width. Provisional:
 set so that the intervals cover simulated loads; real boards may differ."""
 
@@ -90,10 +95,10 @@ def shapes(
         after: The tick after the last; None: there is none.
     """
     after_w = after.power_w if after else None
-    if len(ticks) == 1 and len(edges_s[0]) == 1:
-        late = _step(ticks[0], before_w, after_w, edges_s[0])
-        if late is not None and late.doubt == TRUSTED:
-            return [late]
+    if len(ticks) == 1:
+        step = _step(ticks[0], before_w, after_w, edges_s[0])
+        if step is not None and (_is_large(before_w, after_w) or (step.doubt == TRUSTED and len(edges_s[0]) == 1)):
+            return [step]
     cuts = [np.array([tick.time_start_s, *inner, tick.time_end_s]) for tick, inner in zip(ticks, edges_s, strict=True)]
     levels = _levels(ticks, cuts, before_w, after_w)
     # A piece that crosses from one tick into the next has one level; every tick and every known side tells one.
@@ -105,7 +110,8 @@ def shapes(
         left_w = levels[index - 1][-1] if index else before_w
         right_w = levels[index + 1][0] if index + 1 < len(ticks) else after_w
         if unresolved or _meets(levels[index], left_w, right_w):
-            found.append(Shape(cuts[index], levels[index], TRUSTED, unresolved))
+            doubt = TRUSTED if len(levels[index]) <= FEW_PIECES else HALF_TRUSTED
+            found.append(Shape(cuts[index], levels[index], doubt, unresolved))
             continue
         left_w = ticks[index - 1].power_w if index else before_w
         right_w = ticks[index + 1].power_w if index + 1 < len(ticks) else after_w
@@ -119,6 +125,10 @@ def _meets(levels: FloatArray, left_w: float | None, right_w: float | None) -> b
         side_w is None or abs(level_w - side_w) <= limit_w
         for level_w, side_w in ((levels[0], left_w), (levels[-1], right_w))
     )
+
+
+def _is_large(left_w: float | None, right_w: float | None) -> bool:
+    return left_w is not None and right_w is not None and abs(left_w - right_w) > LARGE_STEP * max(left_w, right_w)
 
 
 def _step(tick: Tick, left_w: float | None, right_w: float | None, edges_s: Sequence[float]) -> Shape | None:
