@@ -10,17 +10,15 @@ written once its energy is final, after the raw readings it was computed from.
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.attribution import exclusive
 from harness.clock import utc_now
-from harness.errors import InvalidMeasurement, OutOfMemory, UsageError
+from harness.errors import CellFailed, InvalidMeasurement, OutOfMemory, UsageError
 from harness.meter.meter import Meter
 from harness.protocols import Clock, EnergyCurve, Engine, RunStore, Scorer
 from harness.records import (
-    Cell,
     Channel,
     EngineFacts,
     Finding,
@@ -34,6 +32,7 @@ from harness.records import (
     Score,
     SessionEnd,
 )
+from harness.schedule import Schedule, query_seed
 
 WARM_UP_TOKENS = 16
 SETTLE_S = 0.5
@@ -41,30 +40,6 @@ SETTLE_S = 0.5
 FINAL_WAIT_S = 1.0
 SEGMENT_PERIOD_S = 2.0
 """Between two queries, raw readings older than this are put on disk."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What one session of a cell has to do. `prompts` are the run's, in order; `finished` needs no repeat."""
-
-    cell: Cell
-    prompts: Sequence[Prompt]
-    finished: set[tuple[str, str]]
-    n_pilot: int
-    pilot_only: bool
-    idle_duration_s: float
-    n_warm_up: int
-    store_text: str
-
-    def queries(self) -> list[tuple[int, Prompt, str]]:
-        """(index, prompt, mode) in the order in which they run: prompt by prompt, modes shuffled by the seed."""
-        prompts = self.prompts[: self.n_pilot] if self.pilot_only else self.prompts
-        ordered = []
-        for index, prompt in enumerate(prompts):
-            modes = list(self.cell.modes)
-            random.Random(f"{self.cell.seed}/{self.cell.repeat}/{prompt.prompt_id}").shuffle(modes)  # noqa: S311
-            ordered += [(index, prompt, mode) for mode in modes]
-        return [query for query in ordered if (query[1].prompt_id, query[2]) not in self.finished]
 
 
 class Observer:
@@ -103,7 +78,7 @@ class Session:
     """One process start of one cell. Use `run` once."""
 
     number: int
-    plan: Plan
+    schedule: Schedule
     engine: Engine
     meter: Meter
     clock: Clock
@@ -114,7 +89,6 @@ class Session:
     _next_segment_s: float = 0.0
     _pending: list[_Pending] = field(default_factory=list)
     _pending_tiles: list[tuple[str, float | None, float]] = field(default_factory=list)
-    _findings: list[Finding] = field(default_factory=list)
 
     def run(
         self, announce: Callable[[EngineFacts, tuple[Channel, ...]], None], check: Callable[[EngineFacts], None]
@@ -138,14 +112,18 @@ class Session:
             self._prepare(announce, check)
             self._queries()
             self.observer.stage("idle_after")
+            self._settle()
             self._idle("idle_after")
-            status = "stopped" if self.plan.pilot_only else "finished"
+            status = "stopped" if self.schedule.pilot_only else "finished"
         except KeyboardInterrupt:
             status = "interrupted"
             raise
         finally:
-            self._finish(status)
-            self.engine.close()
+            try:
+                self._finish(status)
+            finally:
+                self.meter.stop()
+                self.engine.close()
         return status
 
     def _prepare(
@@ -158,31 +136,36 @@ class Session:
         check(facts)
         announce(facts, self.meter.channels)
         self.observer.stage("warm_up")
-        for prompt in self.plan.prompts[: self.plan.n_warm_up]:
-            for mode in self.plan.cell.modes:
+        for prompt in self.schedule.prompts[: self.schedule.n_warm_up]:
+            for mode in self.schedule.cell.modes:
                 self._warm_up(prompt, mode)
         self._tile("warm_up", self.clock.now_s())
         self.observer.stage("idle_before")
-        self.clock.sleep_until(self.clock.now_s() + SETTLE_S)
-        self._tile("gap", self.clock.now_s())
+        self._settle()
         self._idle("idle_before")
         # Clocks and threads went to sleep meanwhile; the first query must not pay for waking them.
-        for mode in self.plan.cell.modes:
-            self._warm_up(self.plan.prompts[0], mode)
+        for mode in self.schedule.cell.modes:
+            self._warm_up(self.schedule.prompts[0], mode)
         self._tile("warm_up", self.clock.now_s())
 
     def _warm_up(self, prompt: Prompt, mode: str) -> None:
         try:
-            self.engine.generate(prompt, mode, min(WARM_UP_TOKENS, self.plan.cell.max_new_tokens), self.plan.cell.seed)
-        except UsageError:
+            self.engine.generate(
+                prompt, mode, min(WARM_UP_TOKENS, self.schedule.cell.max_new_tokens), self.schedule.cell.seed
+            )
+        except (UsageError, CellFailed):
             return  # a prompt that does not fit is reported where it is measured
 
+    def _settle(self) -> None:
+        self.clock.sleep_until(self.clock.now_s() + SETTLE_S)
+        self._tile("gap", self.clock.now_s())
+
     def _idle(self, name: str) -> None:
-        self.clock.sleep_until(self.clock.now_s() + self.plan.idle_duration_s)
+        self.clock.sleep_until(self.clock.now_s() + self.schedule.idle_duration_s)
         self._tile(name, self.clock.now_s())
 
     def _queries(self) -> None:
-        queries = self.plan.queries()
+        queries = self.schedule.queries()
         self.observer.stage("queries")
         for position, (index, prompt, mode) in enumerate(queries):
             self.observer.started(position, len(queries), prompt, mode)
@@ -192,7 +175,7 @@ class Session:
                 self._write_final()
 
     def _query(self, index: int, prompt: Prompt, mode: str) -> None:
-        cell = self.plan.cell
+        cell = self.schedule.cell
         seed = query_seed(cell, prompt.prompt_id)
         called_s = self.clock.now_s()
         generation: Generation | None = None
@@ -201,6 +184,8 @@ class Session:
             generation = self.engine.generate(prompt, mode, cell.max_new_tokens, seed)
         except OutOfMemory as error:
             findings.append(Finding(code=FindingCode.OUT_OF_MEMORY, detail=str(error)))
+        except CellFailed as error:
+            findings.append(Finding(code=FindingCode.QUERY_FAILED, detail=str(error)))
         except UsageError as error:
             findings.append(Finding(code=FindingCode.PROMPT_TOO_LONG, detail=str(error)))
         start_s = generation.time_start_s if generation else called_s
@@ -281,7 +266,7 @@ class Session:
             seed=query.seed,
             time_start_s=query.time_start_s,
             time_end_s=query.time_end_s,
-            output=_stored(query.generation, self.plan.store_text) if query.generation else None,
+            output=_stored(query.generation, self.schedule.store_text) if query.generation else None,
             score=query.score,
             readings=readings,
             findings=(*query.findings, *(self.meter.lost if unknown else ())),
@@ -297,7 +282,7 @@ class Session:
         self.store.write_segment(self.number, segment)
         self._write_known(last=True)
         self._shut_down()
-        findings = [*self.meter.lost, *self._findings]
+        findings = [*self.meter.lost]
         if stats is not None and stats.n_late > 0.01 * stats.n_polls:
             findings.append(Finding(code=FindingCode.LATE_SAMPLES, detail=f"{stats.n_late} of {stats.n_polls} polls"))
         self.store.write_end(
@@ -324,12 +309,6 @@ class Session:
 
 def _first(time_s: float | None, otherwise_s: float) -> float:
     return otherwise_s if time_s is None else time_s
-
-
-def query_seed(cell: Cell, prompt_id: str) -> int:
-    """The sampling seed of a query: the same in every mode, another for every prompt and repeat."""
-    digest = hashlib.sha256(f"{cell.seed}/{cell.repeat}/{prompt_id}".encode()).digest()
-    return int.from_bytes(digest[:4], "big")
 
 
 def refuse_precision(finding: Finding | None, *, accepted: bool) -> None:

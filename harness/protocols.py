@@ -110,6 +110,7 @@ class Engine(Protocol):
 
         Raises:
             OutOfMemory: The context does not fit; the engine stays usable.
+            CellFailed: The model itself raised an error on this prompt.
             UsageError: The prompt does not fit into the model's context.
         """
         ...
@@ -127,7 +128,11 @@ class Scorer(Protocol):
     """Is the answer right?"""
 
     def score(self, answer: str, reference: str) -> Score:
-        """Compare one answer, thinking already taken off, with its reference."""
+        """Compare one answer, thinking already taken off, with its reference.
+
+        Raises:
+            UsageError: The reference is not one that this scorer can compare with.
+        """
         ...
 
 

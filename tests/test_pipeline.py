@@ -19,10 +19,18 @@ import pytest
 
 from harness.clock import ManualClock
 from harness.engine.scripted import ScriptedEngine, Turn
-from harness.errors import EnvironmentFault, HarnessError, InvalidMeasurement, NoSensor, OutOfMemory, UsageError
-from harness.meter.meter import Meter
+from harness.errors import (
+    CellFailed,
+    EnvironmentFault,
+    HarnessError,
+    InvalidMeasurement,
+    NoSensor,
+    OutOfMemory,
+    UsageError,
+)
+from harness.meter.meter import Meter, rebuilt
 from harness.meter.replay import ReplayRecorder
-from harness.pipeline import Observer, Plan, Session, query_seed, refuse_precision
+from harness.pipeline import Observer, Session, refuse_precision
 from harness.reasoning.switch import FamilyReasoning
 from harness.records import (
     MARK_CHANNEL,
@@ -45,11 +53,12 @@ from harness.records import (
     Site,
 )
 from harness.results import load_cell
+from harness.schedule import Schedule, query_seed
 from harness.scoring.catalogue import scorer
 from harness.store import segments
 from harness.store.run_directory import RunDirectory
 from harness.verify import verify
-from tests.synthetic_power import COUNTER, PACKAGE, Power, counter, tick_times
+from tests.synthetic_power import COUNTER, PACKAGE, Power, counter, joined, marks, tick_times
 
 IDLE_W = 70.0
 N_WARM_UP = 2
@@ -137,7 +146,8 @@ class Rig:
         """Run one session. Queries are counted from 0, warm-up left out."""
         store = store or self.store
         clock = ManualClock()
-        n_warm_up = N_WARM_UP * len(self.cell.modes)
+        # Once more after the idle stretch, so that the first query need not wake anything.
+        n_warm_up = (N_WARM_UP + 1) * len(self.cell.modes)
         n_calls = 0
 
         def script(prompt: Prompt, mode: str, _seed: int) -> Turn:
@@ -165,7 +175,7 @@ class Rig:
             duration_load_s=0.73,
         )
         number = store.begin_session()
-        plan = Plan(
+        plan = Schedule(
             cell=self.cell,
             prompts=prompts(self.n_prompts),
             finished=store.finished(),
@@ -177,7 +187,7 @@ class Rig:
         )
         session = Session(
             number=number,
-            plan=plan,
+            schedule=plan,
             engine=engine,
             meter=Meter(recorder_type(clock, self.channels, self.readings(), lost_at_s)),
             clock=clock,
@@ -263,20 +273,54 @@ def stepped(tmp_path_factory: pytest.TempPathFactory) -> Rig:
 
 
 def test_every_query_is_the_integral_of_its_power(stepped: Rig) -> None:
+    inside: list[bool] = []
     for query in stepped.store.queries():
         truth_j = stepped.power.energy_j(query.time_start_s, query.time_end_s)
         board, host = the_reading(query), the_reading(query, PACKAGE.device)
+        codes = [finding.code for finding in board.findings]
+        assert (codes == [FindingCode.SHORTER_THAN_TWO_TICKS]) == (query.duration_s < 0.2)
         assert board.energy_gross_j is not None
-        assert board.energy_gross_half_width_j is not None
-        assert abs(board.energy_gross_j - truth_j) <= board.energy_gross_half_width_j
-        assert board.energy_gross_j == pytest.approx(truth_j, rel=0.03 if query.duration_s < 0.3 else 0.01)
-        assert board.energy_gross_half_width_j < 0.12 * truth_j
+        if query.duration_s >= 0.2:
+            inside.append(abs(board.energy_gross_j - truth_j) <= (board.energy_gross_half_width_j or 0.0))
+            assert board.energy_gross_j == pytest.approx(truth_j, rel=0.02)
+            assert (board.energy_gross_half_width_j or 0.0) < 0.06 * truth_j
         assert host.energy_gross_j == pytest.approx(50.0 * query.duration_s, abs=0.01)
         assert (board.time_start_s, board.time_end_s) == (query.time_start_s, query.time_end_s)
         phases_j = [phase.energy_gross_j or 0.0 for phase in board.phases]
         assert sum(phases_j) == pytest.approx(board.energy_gross_j, rel=1e-12)
         names = [phase.name for phase in board.phases]
         assert names == (["prefill", "answer"] if query.mode == "off" else ["prefill", "thinking", "answer"])
+    assert len(inside) == 13
+    assert sum(inside) >= 12  # of 95 % intervals; the share is checked at all phases below
+
+
+def errors_at_all_phases(stepped: Rig, *, shorter_than_s: float, from_s: float) -> tuple[float, float]:
+    """Mean relative error of queries of some length, and the share inside their intervals, over 40 phases."""
+    segments_on_disk = list(stepped.store.segments(1))
+    edges_s = np.concatenate([rows.time_after_s[rows.channel == MARK_CHANNEL] for rows in segments_on_disk])
+    chosen = [query for query in stepped.store.queries() if from_s <= query.duration_s < shorter_than_s]
+    errors, inside = [], []
+    for seed, phase_s in enumerate(np.linspace(0.0, 0.1, 40, endpoint=False).tolist()):
+        ticks = counter(stepped.power, tick_times(0.1, 30.0, phase_s=phase_s), bracket_s=0.0005, seed=seed)
+        (curve,) = rebuilt([COUNTER], [joined(marks(*edges_s.tolist()), ticks)])
+        for query in chosen:
+            span = (query.time_start_s, query.time_end_s)
+            error_j = abs(curve.energy_j(*span) - stepped.power.energy_j(*span))
+            errors.append(error_j / stepped.power.energy_j(*span))
+            inside.append(error_j <= (curve.half_width_j(*span) or 0.0))
+    return float(np.mean(errors)), float(np.mean(inside))
+
+
+def test_intervals_hold_the_truth_at_every_phase_of_the_counter(stepped: Rig) -> None:
+    error, inside = errors_at_all_phases(stepped, from_s=0.2, shorter_than_s=60.0)
+    assert error < 0.005
+    assert inside >= 0.95
+
+
+@pytest.mark.xfail(strict=True, reason="under two ticks and with three levels of power, 0.81 of the intervals hold")
+def test_intervals_of_queries_under_two_ticks_hold_the_truth_too(stepped: Rig) -> None:
+    _, inside = errors_at_all_phases(stepped, from_s=0.0, shorter_than_s=0.2)
+    assert inside >= 0.95
 
 
 def test_the_tiles_on_disk_touch_and_add_up_to_the_counter(stepped: Rig) -> None:
@@ -343,7 +387,7 @@ def test_answers_are_scored_and_sampled_with_one_seed_per_prompt(stepped: Rig) -
 
 
 def plan_of(n_prompts: int = 40, *, pilot_only: bool = False, **changes: object) -> list[tuple[str, str]]:
-    plan = Plan(
+    plan = Schedule(
         cell=cell(**changes),
         prompts=prompts(n_prompts),
         finished=set(),
@@ -409,6 +453,7 @@ def test_a_cut_answer_and_an_open_thinking_are_findings(rig: Rig) -> None:
     ("error", "code"),
     [
         (OutOfMemory("It wanted 90 GB.", "Lower the cap."), FindingCode.OUT_OF_MEMORY),
+        (CellFailed("The model raised an error.", "Try it alone."), FindingCode.QUERY_FAILED),
         (UsageError("It has 9,999 tokens.", "Drop it."), FindingCode.PROMPT_TOO_LONG),
     ],
 )

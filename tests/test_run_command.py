@@ -177,7 +177,9 @@ def test_every_energy_is_that_of_the_fake_board(finished: Finished) -> None:
         assert reading.energy_gross_j is not None
         assert reading.energy_gross_half_width_j is not None
         assert abs(reading.energy_gross_j - truth_j) <= reading.energy_gross_half_width_j
-        assert reading.energy_net_j == pytest.approx(0.0, abs=0.05 * truth_j + 1.0)  # it draws the same when idle
+        # It draws the same when idle; a busy machine's late polls widen the baseline's interval.
+        assert reading.energy_net_half_width_j is not None
+        assert reading.energy_net_j == pytest.approx(0.0, abs=2 * reading.energy_net_half_width_j)
 
 
 def test_verify_agrees_with_everything(finished: Finished, place: Place, capsys: pytest.CaptureFixture[str]) -> None:

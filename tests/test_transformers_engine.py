@@ -21,6 +21,7 @@ from harness.clock import SessionClock
 from harness.engine.precision import precision_finding
 from harness.engine.transformers import TransformersEngine
 from harness.errors import (
+    CellFailed,
     EnvironmentFault,
     InvalidMeasurement,
     ModelUnavailable,
@@ -238,7 +239,7 @@ def test_another_error_of_the_model_is_not_hidden(engine: TransformersEngine, mo
         raise RuntimeError("shape mismatch")
 
     monkeypatch.setattr(transformers.Qwen3ForCausalLM, "generate", fail)
-    with pytest.raises(RuntimeError, match="shape mismatch"):
+    with pytest.raises(CellFailed, match="shape mismatch"):
         engine.generate(PROMPT, "on", 5, 1)
 
 

@@ -68,7 +68,7 @@ def main(options: argparse.Namespace) -> int:
     flags: dict[str, Any] = {key: value for key, value in vars(options).items() if key not in NOT_IN_SPEC}
     study = (
         Study.resumed(options.resume, flags, tuple(options.set))
-        if options.resume
+        if options.resume is not None
         else Study.new(options.file, flags, tuple(options.set))
     )
     return study.run(pilot_only=options.plan)

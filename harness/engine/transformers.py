@@ -24,7 +24,7 @@ from harness.engine.revision import resolve_revision
 from harness.engine.source import locate
 from harness.engine.timing import TokenTimes, lay_out_phases
 from harness.engine.window import Window
-from harness.errors import InvalidMeasurement, OutOfMemory, UsageError
+from harness.errors import CellFailed, InvalidMeasurement, OutOfMemory, UsageError
 from harness.protocols import Clock, Reasoning
 from harness.records import EngineFacts, Finding, FindingCode, Generation, Prompt
 
@@ -141,6 +141,7 @@ class TransformersEngine:
 
         Raises:
             OutOfMemory: The context does not fit; the engine stays usable.
+            CellFailed: The model itself raised an error.
             UsageError: The prompt does not fit into the model's context.
             InvalidMeasurement: The model's own `generate` did not report every token.
         """
@@ -149,7 +150,7 @@ class TransformersEngine:
         prompt_ids = loaded.tokenize(rendered)
         self._check_fit(prompt.prompt_id, len(prompt_ids), max_new_tokens)
         times = TokenTimes(self._clock, max_new_tokens)
-        with self._chatter.listening(), self._memory_faults(len(prompt_ids), max_new_tokens):
+        with self._chatter.listening(), self._query_faults(len(prompt_ids), max_new_tokens):
             time_start_s, time_end_s, ids = loaded.window.run(prompt_ids, max_new_tokens, seed, times, self._clock)
         if times.n_tokens != len(ids):
             raise InvalidMeasurement(
@@ -224,12 +225,14 @@ class TransformersEngine:
             raise fault from error
 
     @contextmanager
-    def _memory_faults(self, n_prompt: int, max_new_tokens: int) -> Iterator[None]:
+    def _query_faults(self, n_prompt: int, max_new_tokens: int) -> Iterator[None]:
         try:
             yield
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
-                raise
+                raise CellFailed(
+                    f"The model raised an error: {error}", "Run it once with plain transformers."
+                ) from error
             let_go(error)
             empty_cache()
             raise OutOfMemory(

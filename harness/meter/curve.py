@@ -188,7 +188,9 @@ class CurveBuilder:
             end_j, end_s = float(ends_j[index]), float(shape.cuts_s[index + 1])
             if index + 1 < len(lengths):
                 step_w = abs(shape.levels_w[index + 1] - shape.levels_w[index])
-                width_j = (EDGE_DELAY_S + tick.bracket_end_s) * step_w
+                # Both ends' instants enter: one as the time before the edge, the other as the time after it.
+                width_j = EDGE_DELAY_S * step_w
+                width_j += (tick.bracket_start_s + tick.bracket_end_s) * float(np.max(shape.levels_w))
                 width_j += shape.doubt * abs(end_j - tick.power_w * (end_s - tick.time_start_s))
                 width_j += shape.unresolved * (tick.power_w + spread_w) * max(lengths[index : index + 2])
             else:

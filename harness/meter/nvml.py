@@ -13,6 +13,7 @@ This is the only module of the stage that knows pynvml.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -31,6 +32,8 @@ POLL_FINE_S = 0.0005
 POLL_SEARCH_S = 0.001
 GUARD_S = 0.004
 """Polling turns fine this long before a tick is expected."""
+PERIOD_MARGIN = 1.5
+"""Ticks may be this much further apart than the shortest of the last few."""
 POWER_PERIOD_S = 0.02
 FROZEN_AFTER_S = 5.0
 """A counter that has not moved for this long is given up: even an idle board moves it every tick."""
@@ -178,8 +181,11 @@ class NvmlSensor:
                 "Enable persistence mode (`nvidia-smi -pm 1`) and resume the run.",
             )
         else:
-            samples.append(Sample(channel, board.time_polled_s, after_s, value_mj * J_PER_MJ))
-            self._learn_period(board, (board.time_polled_s + after_s) / 2)
+            # After a stall of several ticks the value is that of the last one, which is less than a period ago.
+            period_s = PERIOD_MARGIN * min(board.periods_s, default=math.inf)
+            ticked_after_s = max(board.time_polled_s, before_s - period_s)
+            samples.append(Sample(channel, ticked_after_s, after_s, value_mj * J_PER_MJ))
+            self._learn_period(board, (ticked_after_s + after_s) / 2)
             board.value_mj, board.time_polled_s = value_mj, before_s
         board.due_counter_s = self._next_counter_poll_s(board, after_s)
 

@@ -41,7 +41,10 @@ class Place:
 def print_receipt(
     console: Console, receipt: Receipt, *, places: Sequence[Place] = (), next_command: str | None = None
 ) -> None:
-    """Print everything that a run ends with. No line is wider than the console.
+    """Print everything that a run ends with.
+
+    No line is wider than the console, but for paths and the command to run next: a line break of ours in them would
+    not survive a copy and paste.
 
     Args:
         console: Where to.
@@ -70,10 +73,10 @@ def print_receipt(
     if places:
         console.print()
         for place in places:
-            console.print(_hanging(f"{place.what}:", shown(place.path, style="cyan", overflow="fold")))
+            console.print(shown(f"{place.what}: "), shown(place.path, style="cyan"), sep="", soft_wrap=True)
     if next_command:
         console.print()
-        console.print(_hanging("Next:", shown(next_command, style="bold", overflow="fold")))
+        console.print("Next: ", shown(next_command, style="bold"), sep="", soft_wrap=True)
 
 
 def _paper(receipt: Receipt, width: int) -> RenderableType:

@@ -15,7 +15,7 @@ from harness.environment.visibility import choose_boards
 from harness.errors import InvalidMeasurement, NoSensor
 from harness.meter.meter import Meter
 from harness.meter.recorder import SamplerProcess
-from harness.pipeline import Observer, Plan, Session, refuse_precision
+from harness.pipeline import Observer, Session, refuse_precision
 from harness.protocols import Engine, Scorer
 from harness.reasoning.proof import check_switch
 from harness.records import (
@@ -27,6 +27,7 @@ from harness.records import (
     Prompt,
     RunManifest,
 )
+from harness.schedule import Schedule
 from harness.scoring.catalogue import scorer
 from harness.store.run_directory import RunDirectory
 from harness.wiring.jobs import N_PILOT, Job, engine_class, source_of
@@ -53,15 +54,7 @@ def _measure(
     job: Job, store: RunDirectory, run_path: Path, observer: Observer, *, pilot_only: bool, command: Sequence[str]
 ) -> str:
     spec, clock = job.spec, SessionClock()
-    scorers = _scorers(job.prompt_set.prompts[: job.n_prompts])
-    boards = _sampled_boards(spec, job.device)
-    zones = rapl_zones()
-    rapl = bool(zones) and all(zone.readable for zone in zones)
-    recorder = SamplerProcess(nvml_uuids=boards, rapl=rapl, estimate=not boards and not rapl)
-    meter = Meter(recorder)
-    engine = _engine(job, clock)
-    number = store.begin_session()
-    plan = Plan(
+    schedule = Schedule(
         cell=job.cell,
         prompts=job.prompt_set.prompts[: job.n_prompts],
         finished=store.finished(),
@@ -71,9 +64,19 @@ def _measure(
         n_warm_up=spec.warm_up_queries,
         store_text=spec.store_text,
     )
+    if not schedule.queries():
+        return "finished"
+    scorers = _scorers(job.prompt_set.prompts[: job.n_prompts])
+    boards = _sampled_boards(spec, job.device)
+    zones = rapl_zones()
+    rapl = bool(zones) and all(zone.readable for zone in zones)
+    recorder = SamplerProcess(nvml_uuids=boards, rapl=rapl, estimate=not boards and not rapl)
+    meter = Meter(recorder)
+    engine = _engine(job, clock)
+    number = store.begin_session()
     session = Session(
         number=number,
-        plan=plan,
+        schedule=schedule,
         engine=engine,
         meter=meter,
         clock=clock,
@@ -131,8 +134,6 @@ def _refused_or_noted(job: Job, facts: EngineFacts, engine: Engine) -> list[Find
     refuse_precision(precision, accepted=job.spec.accept_precision)
     if precision is not None:
         findings.append(precision)
-    if facts.remote_code_commit is not None:
-        findings.append(Finding(code=FindingCode.REMOTE_CODE, detail=facts.remote_code_commit))
     prompts = job.prompt_set.prompts[:N_PILOT]
     rendered = {mode: [engine.render(prompt, mode) for prompt in prompts] for mode in job.cell.modes}
     same = check_switch(rendered, {})
