@@ -32,6 +32,8 @@ POLL_FINE_S = 0.0005
 POLL_SEARCH_S = 0.001
 GUARD_S = 0.004
 """Polling turns fine this long before a tick is expected."""
+APPROACH = 0.6
+"""Share of the time to the expected tick that is slept at once."""
 PERIOD_MARGIN = 1.5
 """Ticks may be this much further apart than the shortest of the last few."""
 POWER_PERIOD_S = 0.02
@@ -204,7 +206,8 @@ class NvmlSensor:
         # The shortest of the last few: a missed tick must not double it, a late poll must not halve it for long.
         to_expected_s = board.time_ticked_s + min(board.periods_s) - now_s
         if to_expected_s > GUARD_S:
-            return now_s + to_expected_s - GUARD_S
+            # In shrinking steps: should one of them come late, the poll before it still brackets the tick.
+            return now_s + min(to_expected_s - GUARD_S, APPROACH * to_expected_s)
         # Fine around the expected tick; a little coarser once it is well overdue.
         return now_s + (POLL_FINE_S if to_expected_s > -GUARD_S else POLL_SEARCH_S)
 
