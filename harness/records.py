@@ -290,6 +290,7 @@ class EngineOptions(Record):
     name: str = "transformers"
     device: str = Field(description="cuda or cpu")
     attention: str = "default"
+    n_threads: int | None = Field(default=None, description="asked for; None: a core less than there are, on a CPU")
 
 
 class Cell(Record):

@@ -75,7 +75,11 @@ def jobs_of(spec: RunSpec, cells: Sequence[Cell] = ()) -> list[Job]:
                 model=entry.name,
                 source=entry.source,
                 revision=_revision(source, entry),
-                engine=EngineOptions(device=device.partition(":")[0], attention=spec.engine.attention),
+                engine=EngineOptions(
+                    device=device.partition(":")[0],
+                    attention=spec.engine.attention,
+                    n_threads=spec.engine.n_threads,
+                ),
                 dtype=spec.dtype,
                 quantization=spec.quantization,
                 trust_remote_code=spec.trust_remote_code,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -158,8 +159,19 @@ def _engine(job: Job, clock: SessionClock) -> Engine:
         quantization=job.cell.quantization,
         attention=job.cell.engine.attention,
         trust_remote_code=job.cell.trust_remote_code,
-        n_threads=job.spec.engine.n_threads,
+        n_threads=_n_threads(job),
     )
+
+
+def _n_threads(job: Job) -> int | None:
+    """Threads of the model on a CPU: one core is left to the sampler and the interpreter.
+
+    Without it they and the model's threads wait for each other at every layer, and a small model runs ten times
+    slower for it. On a GPU torch decides.
+    """
+    if job.cell.engine.n_threads is not None or job.device != "cpu":
+        return job.cell.engine.n_threads
+    return max(1, len(os.sched_getaffinity(0)) - 1)
 
 
 def _sampled_boards(spec: RunSpec, device: str) -> tuple[str, ...]:
