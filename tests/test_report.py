@@ -130,7 +130,7 @@ def test_an_estimated_receipt_says_so_everywhere() -> None:
     receipt = receipt_of(estimated_summary())
     words = "estimated: 45 W × time"
     assert receipt.title == f"Energy receipt: J ({words})"
-    assert receipt.sections[0].title == "One query, in seconds (measured)"
+    assert receipt.sections[0].title == "One query, in s (time is measured)"
     assert receipt.table.rows[0].label == "s per query"
     labels = [section.title for section in receipt.sections]
     labels += [row.label for section in receipt.sections for row in section.rows]

@@ -45,7 +45,7 @@ def unit_for(values: Sequence[float | None], base: str) -> Unit:
 
     Args:
         values: Of one row, in the base unit.
-        base: J or Wh.
+        base: J, Wh or s.
     """
     sizes = [abs(value) for value in values if value]
     if not sizes:

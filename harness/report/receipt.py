@@ -132,12 +132,17 @@ def _measured_joules(summary: Summary) -> list[Section]:
 
 def _seconds(summary: Summary) -> list[Section]:
     """What an estimated receipt leads with: the seconds were measured."""
-    estimates = [mode.duration_s for mode in summary.modes]
+    unit = unit_for([mode.duration_s.value for mode in summary.modes], "s")
+    estimates = [unit.estimate(mode.duration_s) for mode in summary.modes]
     phases = _phase_names([mode.phases_s for mode in summary.modes])
-    columns = [_column(mode.duration_s, mode.phases_s, phases) for mode in summary.modes]
+    columns = [
+        _column(estimate, {name: unit.of(value) for name, value in mode.phases_s.items()}, phases)
+        for estimate, mode in zip(estimates, summary.modes, strict=True)
+    ]
+    rows = (_other_prompts(estimates), _run_to_run(estimates))
     return [
-        Section(title="One query, in seconds (measured)", rows=tuple(_itemised(phases, columns))),
-        Section(title="95 % interval of the total, s", rows=(_other_prompts(estimates), _run_to_run(estimates))),
+        Section(title=f"One query, in {unit.name} (time is measured)", rows=tuple(_itemised(phases, columns))),
+        Section(title=f"95 % interval of the total, {unit.name}", rows=rows),
     ]
 
 
@@ -217,7 +222,9 @@ def _tokens(summary: Summary) -> Section:
         cells = tuple(value_of(unit.estimate(each)) for each in estimates)
         rows.append(Row(label=f"{unit.name} per output token", cells=cells))
         if not any(mode.duration_s.value is None for mode in modes):
-            rows.append(Row(label="seconds", cells=tuple(value_of(mode.duration_s) for mode in modes)))
+            unit = unit_for([mode.duration_s.value for mode in modes], "s")
+            cells = tuple(value_of(unit.estimate(mode.duration_s)) for mode in modes)
+            rows.append(Row(label="seconds" if unit.name == "s" else unit.name, cells=cells))
     return Section(title="Tokens of one query", rows=tuple(rows))
 
 

@@ -46,7 +46,7 @@ def table_of(summary: Summary) -> Table:
         _per_correct(summary),
     ]
     time = [
-        _row(summary, "s per query", lambda mode: _figure(mode.duration_s)),
+        _seconds_per_query(summary),
         _seconds_per_token(summary),
     ]
     counts = [
@@ -85,6 +85,11 @@ def _per_correct(summary: Summary) -> TableRow:
         for mode, figure in zip(summary.modes, row.figures, strict=True)
     )
     return TableRow(label=row.label, figures=figures)
+
+
+def _seconds_per_query(summary: Summary) -> TableRow:
+    unit = unit_for([mode.duration_s.value for mode in summary.modes], "s")
+    return _row(summary, f"{unit.name} per query", lambda mode: _figure(unit.estimate(mode.duration_s)))
 
 
 def _seconds_per_token(summary: Summary) -> TableRow:
