@@ -19,6 +19,7 @@ from harness.errors import CellFailed, InvalidMeasurement, OutOfMemory, UsageErr
 from harness.meter.meter import Meter
 from harness.protocols import Clock, EnergyCurve, Engine, RunStore, Scorer
 from harness.records import (
+    Attribution,
     Channel,
     EngineFacts,
     Finding,
@@ -85,6 +86,7 @@ class Session:
     store: RunStore
     scorers: Mapping[str, Scorer]
     observer: Observer = field(default_factory=Observer)
+    attribution: Attribution = Attribution.EXCLUSIVE
     _tile_start_s: float | None = None
     _next_segment_s: float = 0.0
     _pending: list[_Pending] = field(default_factory=list)
@@ -255,7 +257,7 @@ class Session:
     def _record(self, curves: Sequence[EnergyCurve], query: _Pending) -> QueryRecord:
         phases = query.generation.phases if query.generation else ()
         readings: tuple[Reading, ...] = tuple(
-            exclusive.read(curve, query.time_start_s, query.time_end_s, phases) for curve in curves
+            exclusive.read(curve, query.time_start_s, query.time_end_s, phases, self.attribution) for curve in curves
         )
         unknown = any(reading.energy_gross_j is None for reading in readings)
         return QueryRecord(
@@ -325,8 +327,8 @@ def _output_findings(generation: Generation) -> list[Finding]:
     findings = []
     if generation.finish_reason == "length":
         findings.append(Finding(code=FindingCode.CUT_BY_CAP))
-        if generation.phases[-1].name == "thinking":
-            findings.append(Finding(code=FindingCode.THINKING_NOT_CLOSED))
+    if generation.phases[-1].name == "thinking":
+        findings.append(Finding(code=FindingCode.THINKING_NOT_CLOSED))
     return findings
 
 

@@ -94,7 +94,7 @@ def forecast_line(forecast: Plan) -> str:
     if forecast.duration_min is not None:
         parts.append(f"{_minutes(forecast.duration_min)}")
     if forecast.energy_wh is not None:
-        parts.append(f"{forecast.energy_wh:.2g} Wh")
+        parts.append(f"{forecast.energy_wh:.2g} Wh{' (estimated)' if forecast.estimated else ''}")
     line = f"Forecast from {forecast.n_pilots} pilot prompts: {', '.join(parts)}."
     if forecast.n_prompts_for_target is not None and forecast.n_prompts_for_target > forecast.n_prompts:
         line += f" For ±{forecast.target:.0%}: --num-prompts {forecast.n_prompts_for_target}."

@@ -82,7 +82,7 @@ def _summary(run: Path, results: CellResults) -> Summary:
         tariff_per_kwh=manifest.tariff_per_kwh,
         n_prompts_planned=manifest.n_prompts,
         power_idle_w=_idle_power(results, manifest.headline),
-        n_sessions=len(results.sessions),
+        n_sessions=len({query.session for query in results.queries}),
         findings=(*results.findings, *_switch_findings(results)),
     )
 

@@ -94,8 +94,18 @@ class FindingCode(StrEnum):
     )
     OTHER_PROCESSES = (
         "other_processes",
-        "Another process computed on the metered GPU, and the board's energy includes it.",
+        "Another process was on the metered GPU, and the board's energy includes what it did.",
         "Stop it, or take another GPU (`--meter-gpus`, `CUDA_VISIBLE_DEVICES`).",
+    )
+    OTHER_BOARDS_METERED = (
+        "other_boards_metered",
+        "The metered boards are not exactly those that hold the model, so their energy is not the model's alone.",
+        "Leave `--meter-gpus` at auto, unless the others are meant to be in it.",
+    )
+    HOST_NOT_READABLE = (
+        "host_not_readable",
+        "This machine has RAPL, but it may not be read: the host's energy is not measured.",
+        "`harness doctor` has the command that makes it readable.",
     )
     MIG_PARENT = (
         "mig_parent",
@@ -351,8 +361,17 @@ class Site(Record):
 
     @property
     def site_id(self) -> str:
-        """Directory name: first 12 digits of the hash of everything."""
-        return content_hash(self)
+        """Directory name: first 12 digits of the hash of what can change a figure and stays over restarts.
+
+        A container gets a new host name at every start and persistence mode is there to be switched on: neither makes
+        another site. Outside of containers the host name tells two machines without boards apart.
+        """
+        fields = self.model_dump(mode="json", exclude={"platform", "memory_bytes", "container"})
+        if self.container is not None:
+            del fields["hostname_sha256"]
+        for board in fields["boards"]:
+            del board["persistence"]
+        return json_hash(fields)
 
 
 # ------------------------------------------------------------------------------------ what sensors say
@@ -718,5 +737,10 @@ def slug(name: str) -> str:
 
 def content_hash(record: Record) -> str:
     """First 12 hex digits of the sha256 of a record's canonical JSON."""
-    canonical = json.dumps(record.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return json_hash(record.model_dump(mode="json"))
+
+
+def json_hash(fields: object) -> str:
+    """First 12 hex digits of the sha256 of canonical JSON."""
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]

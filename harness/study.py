@@ -16,17 +16,23 @@ import yaml
 from rich.console import Console
 
 from harness import publish
-from harness.config import RunSpec, load_run_spec, load_yaml, validated
+from harness.config import RunSpec, load_run_spec
 from harness.errors import ExitCode, HarnessError, OutOfMemory, StorageFull, UsageError
 from harness.progress import Progress
 from harness.records import FindingCode, Summary, slug
 from harness.report.receipt import receipt_of
 from harness.report.terminal import Place, print_receipt
+from harness.results import load_run
 from harness.store.run_directory import cells, run_path, writing
 from harness.wiring.jobs import Job, jobs_of
 from harness.wiring.session import measure, store_for
 
 SPEC_NAME = "run.yaml"
+FIXED = (
+    *("model", "mode", "reasoning", "prompts", "max_new_tokens", "protocol", "seed", "repeats"),
+    *("dtype", "quantization", "trust_remote_code", "engine"),
+)
+"""What a cell is made of; a resume cannot change it."""
 
 
 @dataclass(slots=True)
@@ -56,24 +62,20 @@ class Study:
             UsageError: No such run, or a flag that would change its cells.
         """
         path = run_path(name, Path(str(flags.get("output_dir", "results"))))
-        fixed = {
-            "model",
-            "mode",
-            "reasoning",
-            "prompts",
-            "max_new_tokens",
-            "seed",
-            "dtype",
-            "quantization",
-            "repeats",
-        } & set(flags)
-        if fixed:
+        stored = load_run_spec(str(path / SPEC_NAME), {})
+        asked = load_run_spec(None, {**stored.model_dump(mode="json"), **flags}, overrides)
+        changed = [name for name in FIXED if getattr(asked, name) != getattr(stored, name)]
+        if changed:
             raise UsageError(
-                f"--{min(fixed).replace('_', '-')} would change what this run measures.", "Start a new run with it."
+                f"--{changed[0].replace('_', '-')} would change what this run measures.", "Start a new run with it."
             )
-        stored = load_yaml(path / SPEC_NAME)
-        fields = load_run_spec(None, {**stored, **flags}, overrides).model_dump(mode="json")
-        return cls(validated(RunSpec, fields, str(path / SPEC_NAME)), path, is_resumed=True)
+        if asked.num_prompts == stored.num_prompts:
+            # An earlier resume may have extended the run.
+            planned = [
+                session.manifest.n_prompts for cell in load_run(path) for session in cell.sessions if session.manifest
+            ]
+            asked = asked.model_copy(update={"num_prompts": max(planned, default=asked.num_prompts)})
+        return cls(asked, path, is_resumed=True)
 
     def run(self, *, pilot_only: bool) -> int:
         """Measure every cell, write the page, print the receipt.
@@ -86,8 +88,8 @@ class Study:
         """
         console = Console(stderr=False, highlight=False)
         with console.status("Getting ready…") if console.is_terminal else nullcontext():
-            known = [directory.cell() for directory in cells(self.path)] if self.is_resumed else []
-            jobs = jobs_of(self.spec, known)
+            known = {cell.cell_id: cell for cell in (directory.cell() for directory in cells(self.path))}
+            jobs = jobs_of(self.spec, list(known.values()))
         self._prepare(jobs)
         failures: list[tuple[str, HarnessError]] = []
         try:
@@ -116,7 +118,7 @@ class Study:
             fields = self.spec.model_dump(mode="json")
             with writing(self.path):
                 (self.path / SPEC_NAME).write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
-        elif any(len(list(store.path.parent.iterdir())) > 1 for store in stores):
+        elif any(not store.sessions() and len(list(store.path.parent.iterdir())) > 1 for store in stores):
             print("This run was begun on another site: it continues as a new part, and parts are not pooled.")
 
     def _report(self, console: Console, failures: list[tuple[str, HarnessError]], *, pilot_only: bool) -> int:

@@ -11,9 +11,3 @@ J_PER_MJ = 1e-3
 J_PER_UJ = 1e-6
 """Joules in a microjoule (RAPL reports energy in uJ)."""
 S_PER_MIN = 60.0
-S_PER_NS = 1e-9
-
-
-def wh(energy_j: float) -> float:
-    """Joules as watt-hours."""
-    return energy_j / J_PER_WH

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from harness.attribution import exclusive
 from harness.meter.curve import Curve, CurveBuilder
-from harness.records import Channel, FindingCode, Quantity, Segment
+from harness.meter.meter import rebuilt, with_marks
+from harness.records import Boundary, Channel, FindingCode, Method, Quantity, Segment
 from tests.synthetic_power import (
     AVERAGED,
     COUNTER,
@@ -328,3 +329,33 @@ def test_where_there_are_no_readings_there_is_no_energy(channel: Channel) -> Non
             assert reading.energy_gross_j is None
             assert reading.energy_gross_half_width_j is None
             assert [finding.code for finding in reading.findings] == [FindingCode.NO_READINGS]
+
+
+def test_the_half_width_of_many_queries_sum_holds_although_their_errors_have_one_sign() -> None:
+    """A prefill at 650 W, then 380 W, idle in between: what the curve assumes is wrong the same way each time."""
+    rng = np.random.default_rng(3)
+    time_s, knots, energies, spans = 2.0, [0.0], [0.0], []
+    for _ in range(200):
+        length_s, prefill_s, gap_s = 0.5 * rng.uniform(0.7, 1.3), rng.uniform(0.03, 0.05), rng.uniform(0.03, 0.06)
+        for until_s, power_w in ((time_s, 70.0), (time_s + prefill_s, 650.0), (time_s + length_s, 380.0)):
+            energies.append(energies[-1] + power_w * (until_s - knots[-1]))
+            knots.append(until_s)
+        spans.append((time_s, time_s + prefill_s, time_s + length_s))
+        time_s += length_s + gap_s
+    ticks_s = np.arange(0.03, time_s + 2.0, 0.1)
+    total_j = np.interp(ticks_s, [*knots, time_s + 3.0], [*energies, energies[-1] + 70.0 * (time_s + 3.0 - knots[-1])])
+    segment = Segment(
+        channel=np.zeros(len(ticks_s), dtype=np.int64),
+        time_before_s=ticks_s - 0.0005,
+        time_after_s=ticks_s + 0.0005,
+        value=total_j,
+    )
+    board = Channel(device="GPU-1", boundary=Boundary.GPU_BOARD, method=Method.NVML_COUNTER, quantity=Quantity.ENERGY_J)
+    (curve,) = rebuilt([board], [with_marks(segment, [edge_s for span in spans for edge_s in span])])
+    error_j = sum(
+        curve.energy_j(start_s, end_s) - float(np.diff(np.interp([start_s, end_s], knots, energies))[0])
+        for start_s, _, end_s in spans
+    )
+    half_widths_j = [curve.half_width_j(start_s, end_s) or 0.0 for start_s, _, end_s in spans]
+    assert abs(error_j) <= sum(half_widths_j)
+    assert abs(error_j) > float(np.hypot.reduce(half_widths_j)) / 2  # so adding squares would not be safe

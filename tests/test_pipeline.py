@@ -283,7 +283,7 @@ def test_every_query_is_the_integral_of_its_power(stepped: Rig) -> None:
         if query.duration_s >= 0.2:
             inside.append(abs(board.energy_gross_j - truth_j) <= (board.energy_gross_half_width_j or 0.0))
             assert board.energy_gross_j == pytest.approx(truth_j, rel=0.02)
-            assert (board.energy_gross_half_width_j or 0.0) < 0.06 * truth_j
+            assert (board.energy_gross_half_width_j or 0.0) < 0.15 * truth_j
         assert host.energy_gross_j == pytest.approx(50.0 * query.duration_s, abs=0.01)
         assert (board.time_start_s, board.time_end_s) == (query.time_start_s, query.time_end_s)
         phases_j = [phase.energy_gross_j or 0.0 for phase in board.phases]

@@ -28,7 +28,7 @@ def test_three_runs_give_students_interval_of_one_more() -> None:
     values = [summary.modes[1].energy_j.value or 0.0 for summary in before]
     for summary in after:
         width_j = summary.modes[1].energy_j.half_width_runs
-        assert width_j == pytest.approx(4.3027 * statistics.stdev(values))
+        assert width_j == pytest.approx(4.3027 * statistics.stdev(values) * (4 / 3) ** 0.5)
         assert FindingCode.ONE_RUN not in {finding.code for finding in summary.findings}
     assert [summary.modes[1].energy_j.value for summary in after] == values
 

@@ -1,8 +1,8 @@
 """Totals and ratios of queries' joules and seconds as `Estimate`s, the four parts of the interval kept apart.
 
 - Prompts: `bootstrap`.
-- Reading: the errors of different queries are taken as independent, so a total's is their root of squares. Where
-  two queries touch, they share an edge's error with opposite signs, so this is an upper bound there.
+- Reading: the half-widths of a total's queries add up. What the curve assumes of an edge (how late work begins, how
+  long power lingers) is wrong the same way for every query of a run, so it does not average out.
 - Run to run: unknown within one repeat.
 - Gain: systematic. It does not shrink with the number of queries, and cancels in a ratio on one board.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,9 +67,15 @@ def total(figures: Sequence[QueryFigures]) -> EnergyTotal:
             by_device_j[key] = by_device_j.get(key, 0.0) + device.energy_j
     return EnergyTotal(
         energy_j=math.fsum(energies_j(figures)),
-        half_width_reading_j=quadrature(query.energy_half_width_j for query in figures),
+        half_width_reading_j=added(query.energy_half_width_j for query in figures),
         by_device_j=by_device_j,
     )
+
+
+def added(half_widths: Iterable[float | None]) -> float | None:
+    """The half-width of a sum whose parts may all err in the same direction; None if one is unknown."""
+    known = list(half_widths)
+    return None if any(each is None for each in known) else math.fsum(each for each in known if each is not None)
 
 
 def left_out(figures: Sequence[QueryFigures]) -> tuple[Finding, ...]:
@@ -142,7 +148,7 @@ def net_energy(figures: Sequence[QueryFigures], gains: Gains, *, estimated: bool
         for device, half_width_j in net.half_width_baseline_j.items():
             key = (query.session, device)
             common[key] = common.get(key, 0.0) + half_width_j
-    own = quadrature(net.half_width_own_j for _, net in known)
+    own = added(net.half_width_own_j for _, net in known)
     reading = None if own is None else quadrature((own, *common.values()))
     gross = total([query for query, _ in known])
     gain_j = gross.half_width_gain_j(gains)

@@ -51,6 +51,7 @@ class Plan:
     n_prompts_for_target: int | None
     duration_per_prompt_s: float | None
     energy_per_prompt_wh: float | None
+    estimated: bool
 
     @property
     def duration_min(self) -> float | None:
@@ -109,6 +110,7 @@ def plan(
         n_prompts_for_target=None if relative is None else max(N_LEAST, math.ceil((Z * relative / target) ** 2)),
         duration_per_prompt_s=_per_prompt([_mean_duration_s(figures, mode) for mode in modes]),
         energy_per_prompt_wh=_per_prompt([_mean_energy_wh(figures, mode) for mode in modes]),
+        estimated=is_estimated(readings),
     )
 
 

@@ -1,11 +1,13 @@
 """Run to run: how far a repeat of the same cell on the same site lies from another.
 
-The half-width is Student's t times the standard deviation between the repeats' own figures: what one more run may
-differ from their mean by. It holds what no interval over prompts can see: temperature, clocks, other work.
+The half-width is what one more run may differ from the mean of the n repeats by: Student's t times the standard
+deviation between their figures, times sqrt(1 + 1/n). Only repeats that answered the same queries are compared. It
+holds what no interval over prompts can see: temperature, clocks, other work.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 
@@ -36,11 +38,15 @@ def with_run_spread(repeats: Sequence[Summary]) -> list[Summary]:
 def _filled(summary: Summary, repeats: Sequence[Summary]) -> Summary:
     modes = []
     for index, mode in enumerate(summary.modes):
-        peers = [other.modes[index] for other in repeats if len(other.modes) == len(summary.modes)]
+        peers = [other.modes[index] for other in repeats if _asked(other) == _asked(summary)]
         modes.append(mode.model_copy(update={name: _spread(mode, peers, name) for name in MODE_FIGURES}))
-    update: dict[str, object] = {"modes": tuple(modes), "findings": _without_one_run(summary.findings)}
+    update: dict[str, object] = {"modes": tuple(modes), "findings": summary.findings}
+    if sum(_asked(other) == _asked(summary) for other in repeats) > 1:
+        update["findings"] = _without_one_run(summary.findings)
     if summary.comparison is not None:
-        comparisons = [other.comparison for other in repeats if other.comparison is not None]
+        comparisons = [
+            other.comparison for other in repeats if other.comparison is not None and _asked(other) == _asked(summary)
+        ]
         update["comparison"] = summary.comparison.model_copy(
             update={
                 "energy": _with_runs(summary.comparison.energy, [each.energy for each in comparisons]),
@@ -48,6 +54,11 @@ def _filled(summary: Summary, repeats: Sequence[Summary]) -> Summary:
             }
         )
     return summary.model_copy(update=update)
+
+
+def _asked(summary: Summary) -> tuple[tuple[str, int, int, int], ...]:
+    """How many queries each mode answered: prompts come in one order, so equal counts are equal prompts."""
+    return tuple((mode.mode, mode.n_queries, mode.n_failed, mode.n_without_energy) for mode in summary.modes)
 
 
 def _spread(mode: ModeSummary, peers: Sequence[ModeSummary], name: str) -> Estimate:
@@ -62,7 +73,7 @@ def _with_runs(estimate: Estimate, repeats: Sequence[Estimate]) -> Estimate:
         return estimate
     return estimate.model_copy(
         update={
-            "half_width_runs": student_t(len(values)) * statistics.stdev(values),
+            "half_width_runs": student_t(len(values)) * statistics.stdev(values) * math.sqrt(1 + 1 / len(values)),
             "findings": _without_one_run(estimate.findings),
         }
     )

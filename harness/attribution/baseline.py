@@ -61,10 +61,12 @@ def _baseline(device: str, readings: Sequence[Reading]) -> Baseline:
     powers = [_energy_j(reading) / reading.duration_s for reading in readings]
     power_w = sum(powers) / len(powers)
     spread_w = (max(powers) - min(powers)) / 2
+    # One idle stretch cannot show drift; as much as would be called drift may be hidden in it.
+    drift_w = spread_w if len(powers) > 1 else DRIFT_LIMIT / 2 * power_w
     half_width_w = None
     if readings[0].method is not Method.ESTIMATED:
         each = [(reading.energy_gross_half_width_j or 0.0) / reading.duration_s for reading in readings]
-        half_width_w = math.hypot(spread_w, math.hypot(*each) / len(each))
+        half_width_w = math.hypot(drift_w, math.hypot(*each) / len(each))
     return Baseline(
         device=device,
         boundary=readings[0].boundary,

@@ -64,10 +64,13 @@ def read(
                 name=phase.name,
                 time_start_s=phase.time_start_s,
                 time_end_s=phase.time_end_s,
-                energy_gross_j=curve.energy_j(phase.time_start_s, phase.time_end_s) if known else None,
-                energy_gross_half_width_j=curve.half_width_j(phase.time_start_s, phase.time_end_s) if known else None,
+                energy_gross_j=curve.energy_j(phase.time_start_s, phase.time_end_s) if resolved else None,
+                energy_gross_half_width_j=(
+                    curve.half_width_j(phase.time_start_s, phase.time_end_s) if resolved else None
+                ),
             )
             for phase in phases
+            for resolved in (known and not _is_averaged_away(curve, phase.time_end_s - phase.time_start_s),)
         ),
         findings=findings,
     )
@@ -83,14 +86,21 @@ def _findings(curve: EnergyCurve, time_start_s: float, time_end_s: float) -> tup
     if channel.method is Method.ESTIMATED:
         return (Finding(code=FindingCode.ESTIMATED_ENERGY),)
     findings = []
-    if (
-        channel.quantity is Quantity.POWER_W
-        and (channel.duration_window_s or 0.0) > AVERAGING_TOO_LONG_S
-        and duration_s < SHORTEST_AVERAGED_S
-    ):
+    if _is_averaged_away(curve, duration_s):
         findings.append(Finding(code=FindingCode.AVERAGED_POWER_ONLY))
     if period_s is not None and duration_s < SHORT_PERIODS * period_s:
         findings.append(Finding(code=FindingCode.SHORTER_THAN_TWO_TICKS))
     if period_s is not None and curve.duration_gap_largest_s(time_start_s, time_end_s) > GAP_PERIODS * period_s:
         findings.append(Finding(code=FindingCode.READING_GAP))
     return tuple(findings)
+
+
+def _is_averaged_away(curve: EnergyCurve, duration_s: float) -> bool:
+    """Whether a sensor that averages cannot resolve an interval of this length. An estimate claims no resolution."""
+    channel = curve.channel
+    return (
+        channel.method is not Method.ESTIMATED
+        and channel.quantity is Quantity.POWER_W
+        and (channel.duration_window_s or 0.0) > AVERAGING_TOO_LONG_S
+        and duration_s < SHORTEST_AVERAGED_S
+    )

@@ -63,9 +63,15 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Read the flags, then hand over."""
+    from harness.errors import UsageError
     from harness.study import Study
 
     flags: dict[str, Any] = {key: value for key, value in vars(options).items() if key not in NOT_IN_SPEC}
+    if options.resume is not None and options.file is not None:
+        raise UsageError(
+            f"--resume completes a run as it was planned; {options.file} would be another plan.",
+            "Leave one of them out.",
+        )
     study = (
         Study.resumed(options.resume, flags, tuple(options.set))
         if options.resume is not None

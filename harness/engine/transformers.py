@@ -228,7 +228,7 @@ class TransformersEngine:
     def _query_faults(self, n_prompt: int, max_new_tokens: int) -> Iterator[None]:
         try:
             yield
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, ValueError, IndexError, TypeError) as error:
             if not is_out_of_memory(error):
                 raise CellFailed(
                     f"The model raised an error: {error}", "Run it once with plain transformers."

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.meter.shape import EDGE_DELAY_S, Shape, Tick, shapes, straight
+from harness.meter.shape import Shape, Tick, shapes, straight
 from harness.records import MARK_CHANNEL, Channel, Method, Quantity, Segment
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 LONGEST_CLUSTER = 32
 """Ticks that are shaped together at most; longer stretches of edges are cut here, the same way each time."""
+
+POWER_FLOOR = 0.02
+"""Relative change of power between two readings that is charged even where they agree."""
 
 
 class CurveBuilder:
@@ -189,12 +192,15 @@ class CurveBuilder:
             if index + 1 < len(lengths):
                 step_w = abs(shape.levels_w[index + 1] - shape.levels_w[index])
                 # Both ends' instants enter: one as the time before the edge, the other as the time after it.
-                width_j = EDGE_DELAY_S * step_w
+                width_j = shape.delay_s * step_w
                 width_j += (tick.bracket_start_s + tick.bracket_end_s) * float(np.max(shape.levels_w))
                 width_j += shape.doubt * abs(end_j - tick.power_w * (end_s - tick.time_start_s))
                 width_j += shape.unresolved * (tick.power_w + spread_w) * max(lengths[index : index + 2])
             else:
                 width_j = tick.bracket_end_s * max(shape.levels_w[-1], right.power_w if right else 0.0)
+            if not self._shaped:
+                # A reading of power says nothing of the time between it and the next one.
+                width_j = max(spread_w, POWER_FLOOR * tick.power_w) * tick.duration_s / 2
             bend_j = shape.doubt * spread_w * length_s / 4 if self._shaped else 0.0
             for time_s, energy_j, at_j in (
                 (end_s - length_s / 2, (begin_j + end_j) / 2, (begin_width_j + width_j) / 2 + bend_j),

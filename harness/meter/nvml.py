@@ -56,8 +56,8 @@ class _Board:
     time_ticked_s: float = field(default_factory=time.monotonic)
     periods_s: deque[float] = field(default_factory=lambda: deque(maxlen=8))
     n_ticks: int = 0
-    due_counter_s: float = 0.0
-    due_power_s: float = 0.0
+    due_counter_s: float = field(default_factory=time.monotonic)
+    due_power_s: float = field(default_factory=time.monotonic)
 
 
 class NvmlSensor:

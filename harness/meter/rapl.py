@@ -61,7 +61,7 @@ class RaplSensor:
         except (OSError, ValueError) as error:
             raise NoSensor(f"RAPL cannot be read: {error}.", "`harness doctor` shows the zones.") from error
         self._zones = [zone for index, zone in enumerate(zones) if not _mirrors(zone, zones[:index])]
-        self._due_s = 0.0
+        self._due_s = time.monotonic()
 
     @property
     def notes(self) -> tuple[str, ...]:

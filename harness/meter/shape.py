@@ -34,14 +34,18 @@ MISMATCH = 0.1
 """Relative difference of levels across a tick boundary up to which edges explain a tick."""
 SMALLEST_STEP = 0.05
 """Relative; a smaller difference between neighbouring ticks does not place a step."""
-UNRESOLVED = 0.3
+UNRESOLVED = 0.5
 """Relative half-width of a piece's power where there are more pieces than ticks could tell apart."""
 EDGE_DELAY_S = 0.005
 """How far from an edge the real step may lie unseen (launch delay, synchronization). Provisional."""
+RESOLVABLE_S = 0.015
 LARGE_STEP = 0.2
 """Relative; between neighbours this far apart one step is likelier than several at the edges."""
 FEW_PIECES = 3
 """More pieces than this fit a tick by chance too often to be trusted."""
+LINGER_S = 0.02
+"""The same where edges follow each other tick after tick: power that lingers after one query then looks like the
+level of the gap before the next. It lingers for 20 to 300 ms on real boards."""
 TRUSTED, HALF_TRUSTED, DOUBTED = 0.2, 0.6, 1.0
 """Share of the difference to a straight line, and of the neighbours' spread, charged as half-width. Provisional:
 set so that the intervals cover simulated loads; real boards may differ."""
@@ -70,12 +74,16 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A tick's pieces: n + 1 cuts in seconds and n levels in watts. `doubt` is the share charged as half-width."""
+    """A tick's pieces: n + 1 cuts in seconds and n levels in watts. `doubt` is the share charged as half-width.
+
+    `unresolved` is the relative half-width of the levels, `delay_s` how far a step may lie from its cut.
+    """
 
     cuts_s: FloatArray
     levels_w: FloatArray
     doubt: float
     unresolved: float = 0.0
+    delay_s: float = 0.0
 
 
 def straight(tick: Tick) -> Shape:
@@ -95,7 +103,7 @@ def shapes(
         after: The tick after the last; None: there is none.
     """
     after_w = after.power_w if after else None
-    if len(ticks) == 1:
+    if len(ticks) == 1 and not _is_resolvable(edges_s[0]):
         step = _step(ticks[0], before_w, after_w, edges_s[0])
         if step is not None and (_is_large(before_w, after_w) or (step.doubt == TRUSTED and len(edges_s[0]) == 1)):
             return [step]
@@ -111,7 +119,8 @@ def shapes(
         right_w = levels[index + 1][0] if index + 1 < len(ticks) else after_w
         if unresolved or _meets(levels[index], left_w, right_w):
             doubt = TRUSTED if len(levels[index]) <= FEW_PIECES else HALF_TRUSTED
-            found.append(Shape(cuts[index], levels[index], doubt, unresolved))
+            delay_s = LINGER_S if len(ticks) > 1 else EDGE_DELAY_S
+            found.append(Shape(cuts[index], levels[index], doubt, unresolved, delay_s))
             continue
         left_w = ticks[index - 1].power_w if index else before_w
         right_w = ticks[index + 1].power_w if index + 1 < len(ticks) else after_w
@@ -125,6 +134,11 @@ def _meets(levels: FloatArray, left_w: float | None, right_w: float | None) -> b
         side_w is None or abs(level_w - side_w) <= limit_w
         for level_w, side_w in ((levels[0], left_w), (levels[-1], right_w))
     )
+
+
+def _is_resolvable(edges_s: Sequence[float]) -> bool:
+    """Whether the edges enclose one piece long enough to have a level of its own, such as a prefill."""
+    return len(edges_s) == 2 and edges_s[1] - edges_s[0] >= RESOLVABLE_S
 
 
 def _is_large(left_w: float | None, right_w: float | None) -> bool:
@@ -144,7 +158,7 @@ def _step(tick: Tick, left_w: float | None, right_w: float | None, edges_s: Sequ
     cut_s = tick.time_start_s + share_left * tick.duration_s
     near = min(abs(cut_s - edge_s) for edge_s in edges_s) < 2 * EDGE_DELAY_S
     cuts_s = np.array([tick.time_start_s, cut_s, tick.time_end_s])
-    return Shape(cuts_s, np.array([left_w, right_w]), TRUSTED if near else DOUBTED)
+    return Shape(cuts_s, np.array([left_w, right_w]), TRUSTED if near else DOUBTED, delay_s=EDGE_DELAY_S)
 
 
 def _levels(

@@ -50,9 +50,11 @@ def _energy(summary: Summary, manifest: RunManifest | None) -> list[tuple[str, s
     facts = [
         ("Boundary", f"{BOUNDARY[summary.headline]} ({summary.headline.value}), gross"),
         ("Method", f"{method} ({summary.method.value})"),
-        ("Idle power, model loaded", _watts(summary.power_idle_w)),
+        ("Idle power, model loaded", f"{_watts(summary.power_idle_w)}{', estimated' if summary.estimated else ''}"),
         ("Sessions", f"{summary.n_sessions}"),
     ]
+    if manifest is not None:
+        facts.append(("Boards metered", f"--meter-gpus {manifest.meter_gpus}"))
     for channel in () if manifest is None else manifest.channels:
         period = channel.duration_period_s
         parts = [METHOD[channel.method], BOUNDARY[channel.boundary]]

@@ -23,7 +23,7 @@ from harness.report.numbers import (
     unit_for,
     value_of,
 )
-from harness.report.table import Table, table_of
+from harness.report.table import Table, scored_only, table_of
 from harness.report.wording import Doubt, doubts, energy_source, estimated_words, joules_label, subject
 from harness.units import J_PER_KWH, J_PER_WH
 
@@ -96,7 +96,10 @@ def receipt_of(summary: Summary) -> Receipt:
 
 def _lines(summary: Summary) -> tuple[str, ...]:
     n_modes = len(summary.modes)
-    prompts = f"{summary.n_prompts_planned} prompts of {summary.cell.prompt_set}"
+    n_measured = min((mode.n_queries for mode in summary.modes), default=0)
+    n_planned = summary.n_prompts_planned
+    count = f"{n_measured:,} of {n_planned:,}" if n_measured < n_planned else f"{n_planned:,}"
+    prompts = f"{count} prompts of {summary.cell.prompt_set}"
     return (
         subject(summary),
         f"{prompts}, each in {n_modes} modes" if n_modes > 1 else prompts,
@@ -259,7 +262,7 @@ def _answers(summary: Summary) -> list[Section]:
         "none right" if mode.n_correct == 0 else value_of(unit.estimate(each))
         for mode, each in zip(modes, per_correct, strict=True)
     )
-    label = f"{joules_label(summary, unit.name)} per right answer"
+    label = f"{joules_label(summary, unit.name)} per right answer{scored_only(summary)}"
     rows = [Row(label="right answers", cells=right), Row(label=label, cells=joules, kind=Kind.TOTAL)]
     if not summary.estimated:
         cells = tuple(ends_of(unit.estimate(each)) or UNKNOWN for each in per_correct)

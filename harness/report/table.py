@@ -84,7 +84,13 @@ def _per_correct(summary: Summary) -> TableRow:
         else figure
         for mode, figure in zip(summary.modes, row.figures, strict=True)
     )
-    return TableRow(label=row.label, figures=figures)
+    return TableRow(label=f"{row.label}{scored_only(summary)}", figures=figures)
+
+
+def scored_only(summary: Summary) -> str:
+    """What to add to a label where some answers cannot be right or wrong, and their joules are left out."""
+    unscored = any(mode.n_scored < mode.n_queries - mode.n_failed for mode in summary.modes)
+    return " (prompts with a reference)" if unscored else ""
 
 
 def _seconds_per_query(summary: Summary) -> TableRow:

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from harness.records import Boundary, Cell, QueryRecord
+from harness.records import Boundary, Cell, Method, QueryRecord
 
 
 def frame(rows: Iterable[tuple[str, Cell, str, QueryRecord]]) -> pd.DataFrame:
     """One row per query of (run id, cell, site id, query).
 
-    Energies are sums over the devices of a boundary, missing where one of them is unknown; `*_estimated` says that
-    they are no measurement. Columns carry their units.
+    Energies are sums over the devices of a boundary, missing where one of them is unknown. Estimates stand in columns
+    of their own (`host_energy_gross_estimated_j`). Columns carry their units.
     """
     return pd.DataFrame([_row(*row) for row in rows])
 
@@ -39,8 +39,9 @@ def _row(run_id: str, cell: Cell, site_id: str, query: QueryRecord) -> dict[str,
         readings = [reading for reading in query.readings if reading.boundary is boundary]
         if readings:
             row[f"{boundary}_method"] = readings[0].method.value
-            row[f"{boundary}_energy_gross_j"] = _total([reading.energy_gross_j for reading in readings])
-            row[f"{boundary}_energy_net_j"] = _total([reading.energy_net_j for reading in readings])
+            unit = "estimated_j" if any(reading.method is Method.ESTIMATED for reading in readings) else "j"
+            row[f"{boundary}_energy_gross_{unit}"] = _total([reading.energy_gross_j for reading in readings])
+            row[f"{boundary}_energy_net_{unit}"] = _total([reading.energy_net_j for reading in readings])
     findings = [*query.findings, *(finding for reading in query.readings for finding in reading.findings)]
     row["findings"] = ", ".join(sorted({finding.code.value for finding in findings}))
     return row

@@ -146,7 +146,8 @@ class RunDirectory:
 
     def segments(self, session: int) -> Iterator[Segment]:
         """The raw readings of a session, in order."""
-        for path in sorted(self._session(session).glob("power-*.parquet")):
+        paths = self._session(session).glob("power-*.parquet")
+        for path in sorted(paths, key=lambda path: int(path.stem.rpartition("-")[2])):
             yield segments.read(path)
 
     def append_query(self, query: QueryRecord) -> None:

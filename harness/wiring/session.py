@@ -20,6 +20,7 @@ from harness.pipeline import Observer, Session, refuse_precision
 from harness.protocols import Engine, Scorer
 from harness.reasoning.proof import check_switch
 from harness.records import (
+    Attribution,
     Boundary,
     Channel,
     EngineFacts,
@@ -32,6 +33,9 @@ from harness.schedule import Schedule
 from harness.scoring.catalogue import scorer
 from harness.store.run_directory import RunDirectory
 from harness.wiring.jobs import N_PILOT, Job, engine_class, source_of
+
+NOT_EXCLUSIVE = {FindingCode.OTHER_BOARDS_METERED, FindingCode.OTHER_PROCESSES, FindingCode.MIG_PARENT}
+"""With these a board's energy is more than the model's."""
 
 
 def store_for(job: Job, run_path: Path) -> RunDirectory:
@@ -86,15 +90,24 @@ def _measure(
         observer=observer,
     )
     findings = _board_doubts(boards)
+    if zones and not rapl:
+        findings.append(Finding(code=FindingCode.HOST_NOT_READABLE))
 
     def check(facts: EngineFacts) -> None:
         findings.extend([*engine.warnings(), *recorder.notes()])
         findings.extend(_refused_or_noted(job, facts, engine))
-        if spec.meter_gpus == "auto" and boards:
+        if boards:
             known = _boards_known()
             holders = choose_boards("auto", known.boards(), facts.device_uuids, known.mig_parents())
             others = set(boards) - set(holders)
-            meter.keep({channel.device for channel in meter.channels} - others)
+            if spec.meter_gpus == "auto":
+                meter.keep({channel.device for channel in meter.channels} - others)
+            elif set(boards) != set(holders):
+                held = ", ".join(holders) or "no board"
+                detail = f"metered: {', '.join(boards)}; holding the model: {held}"
+                findings.append(Finding(code=FindingCode.OTHER_BOARDS_METERED, detail=detail))
+        if any(finding.code in NOT_EXCLUSIVE for finding in findings):
+            session.attribution = Attribution.WHOLE_BOARD
 
     def announce(facts: EngineFacts, channels: tuple[Channel, ...]) -> None:
         gpu = any(channel.boundary is Boundary.GPU_BOARD for channel in channels)
