@@ -1,13 +1,18 @@
-"""Recomputes every stored energy from the raw readings, and says how many agree."""
+"""Recomputes every stored energy from the raw readings, and says how many agree.
+
+And of every session that ended in good order: that its queries and the stretches between them add up, for each device,
+to the sensor's last reading minus its first.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.attribution import exclusive
+from harness.meter.curve import Curve
 from harness.meter.meter import rebuilt
 from harness.records import Phase, Reading
 from harness.results import CellResults, load_run
@@ -66,7 +71,7 @@ def _figures(results: CellResults) -> Iterator[tuple[str, str, float | None, flo
             *((f"{interval.name} of session {session.number}", interval.readings) for interval in session.intervals),
             *(
                 (f"{query.prompt_id} in mode {query.mode}", query.readings)
-                for query in results.queries
+                for query in results.directory.queries()
                 if query.session == session.number
             ),
         ]
@@ -79,6 +84,24 @@ def _figures(results: CellResults) -> Iterator[tuple[str, str, float | None, flo
                 ]
                 again = exclusive.read(curve, reading.time_start_s, reading.time_end_s, phases) if curve else None
                 yield from _pairs(where, reading, again)
+        if session.status is not None and session.status != "failed":
+            yield from _sums(f"session {session.number}", [readings for _, readings in owners], curves)
+
+
+def _sums(
+    where: str, readings: Sequence[Sequence[Reading]], curves: Mapping[str, Curve]
+) -> Iterator[tuple[str, str, float | None, float | None]]:
+    by_device: dict[str, list[float | None]] = {}
+    for each in readings:
+        for reading in each:
+            by_device.setdefault(reading.device, []).append(reading.energy_gross_j)
+    for device, energies in by_device.items():
+        known = [energy for energy in energies if energy is not None]
+        curve = curves.get(device)
+        # A null among the tiles is a hole that has been named where it is; a sum over a hole says nothing.
+        if curve is not None and len(known) == len(energies):
+            total_j = float(curve.energy_total_j[-1] - curve.energy_total_j[0])
+            yield where, f"sum over everything of {device}", math.fsum(known), total_j
 
 
 def _pairs(where: str, stored: Reading, again: Reading | None) -> Iterator[tuple[str, str, float | None, float | None]]:

@@ -663,7 +663,8 @@ def test_verify_names_an_edited_query(tmp_path: Path, field: str, figure: str) -
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines[2]["readings"][0][field] *= 1.001
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (difference,) = verify(rig.path).differences
+    difference, *sums = verify(rig.path).differences
+    assert [each.figure.partition(" of ")[0] for each in sums] == ["sum over everything"] * (field == "energy_gross_j")
     assert difference.where == f"{lines[2]['prompt_id']} in mode {lines[2]['mode']}"
     assert figure in difference.figure
     assert difference.stored == pytest.approx(lines[2]["readings"][0][field])
