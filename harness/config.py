@@ -55,7 +55,7 @@ class RunSpec(Record):
     max_new_tokens: PositiveInt | None = None
     protocol: Literal["paired-1"] = PROTOCOL
     repeats: PositiveInt = 1
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     quantization: str = "none"
     accept_precision: bool = False
@@ -65,6 +65,7 @@ class RunSpec(Record):
     store_text: Literal["full", "hash", "none"] = "full"
     tariff: Annotated[float, Field(gt=0)] | None = Field(default=None, description="price of a kWh")
     output_dir: str = "results"
+    working_dir: str | None = Field(default=None, description="where relative paths of the run begin; set by the run")
     idle_duration_s: Annotated[float, Field(gt=0)] = 3.0
     warm_up_queries: PositiveInt = 2
     engine: EngineSpec = EngineSpec()
@@ -190,7 +191,7 @@ def load_run_spec(file: str | None, flags: Mapping[str, Any], overrides: tuple[s
         UnknownName: A key that does not exist.
         UsageError: A value that does not validate, or no such file.
     """
-    fields = load_yaml(Path(file)) if file else {}
+    fields = {key.replace("-", "_"): value for key, value in load_yaml(Path(file)).items()} if file else {}
     fields.update(flags)
     for override in overrides:
         key, equals, value = override.partition("=")

@@ -102,7 +102,7 @@ class Session:
             check: Called with the facts of the loaded model; raises where it must not be measured.
 
         Returns:
-            How the session ended: `finished`, or `stopped` after the pilot.
+            How the session ended: `finished`, or `stopped` after the pilot or for want of a sensor.
 
         Raises:
             HarnessError: Whatever the engine, the meter or the store cannot do. What is final is on disk.
@@ -116,7 +116,7 @@ class Session:
             self.observer.stage("idle_after")
             self._settle()
             self._idle("idle_after")
-            status = "stopped" if self.schedule.pilot_only else "finished"
+            status = "stopped" if self.schedule.pilot_only or self.meter.lost else "finished"
         except KeyboardInterrupt:
             status = "interrupted"
             raise
@@ -175,6 +175,8 @@ class Session:
             self.observer.ended(position)
             if self.clock.now_s() >= self._next_segment_s:
                 self._write_final()
+            if self.meter.lost:
+                return  # what ran since is null; the rest waits for a sensor, and a resume
 
     def _query(self, index: int, prompt: Prompt, mode: str) -> None:
         cell = self.schedule.cell
@@ -269,10 +271,16 @@ class Session:
             time_start_s=query.time_start_s,
             time_end_s=query.time_end_s,
             output=_stored(query.generation, self.schedule.store_text) if query.generation else None,
-            score=query.score,
+            score=self._stored_score(query.score),
             readings=readings,
             findings=(*query.findings, *(self.meter.lost if unknown else ())),
         )
+
+    def _stored_score(self, score: Score | None) -> Score | None:
+        """What was read as the answer is part of the text, and is stored where the text is."""
+        if score is None or self.schedule.store_text == "full":
+            return score
+        return score.model_copy(update={"extracted": None})
 
     def _finish(self, status: str) -> None:
         """Let the last queries become final, stop the meter, and write what is left."""

@@ -83,7 +83,8 @@ class Progress(Observer):
             gpu = any(reading.boundary is Boundary.GPU_BOARD for reading in record.readings)
             headline = Boundary.GPU_BOARD if gpu else Boundary.HOST
             forecast = plan(self._pilots, modes=self._job.cell.modes, headline=headline, n_prompts=self._job.n_prompts)
-            self._bar.console.print(forecast_line(forecast), highlight=False)
+            if forecast.n_pilots:
+                self._bar.console.print(forecast_line(forecast), highlight=False)
 
 
 def forecast_line(forecast: Plan) -> str:

@@ -108,7 +108,8 @@ def _switch_findings(results: CellResults) -> tuple[Finding, ...]:
     """Whether thinking was really off where it was switched off, from the outputs."""
     thinking: dict[str, list[int]] = {}
     for query in results.queries:
-        if query.output is not None:
+        # An output that was cut may not have come to its thinking.
+        if query.output is not None and query.output.finish_reason != "length":
             thinking.setdefault(query.mode, []).append(query.output.sizes.get("thinking_tokens", 0))
     return check_switch({}, thinking)
 

@@ -60,7 +60,7 @@ class FindingCode(StrEnum):
     SENSOR_LOST = (
         "sensor_lost",
         "The sensor stopped answering before the query's energy was known.",
-        "Check `dmesg` for Xid messages, then resume the run: exactly these queries run again.",
+        "Resume the run: exactly these queries run again. Where a GPU was lost, check `dmesg` for Xid messages first.",
     )
     NO_READINGS = (
         "no_readings",

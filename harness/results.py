@@ -94,7 +94,7 @@ def load_results(*runs: str | Path, output_dir: str | Path = "results") -> pd.Da
 
     rows = []
     for run in runs:
-        path = run_path(str(run), Path(output_dir))
+        path = run_path(str(run), Path(output_dir), measured=True)
         for results in load_run(path):
             rows += [(path.name, results.cell, results.site_id, query) for query in results.queries]
     return frame(rows)

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import chdir, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +21,11 @@ from harness.errors import ExitCode, HarnessError, OutOfMemory, StorageFull, Usa
 from harness.progress import Progress
 from harness.records import FindingCode, Summary, slug
 from harness.report.receipt import receipt_of
-from harness.report.terminal import Place, print_receipt
+from harness.report.terminal import PatientConsole, Place, print_receipt
 from harness.results import load_run
 from harness.store.run_directory import cells, run_path, writing
 from harness.wiring.jobs import Job, jobs_of
-from harness.wiring.session import measure, store_for
+from harness.wiring.session import measure, sampled_boards, store_for
 
 SPEC_NAME = "run.yaml"
 FIXED = (
@@ -50,9 +50,9 @@ class Study:
         Raises:
             UsageError: A key or value that cannot be meant.
         """
-        spec = load_run_spec(file, flags, overrides)
+        spec = load_run_spec(file, flags, overrides).model_copy(update={"working_dir": str(Path.cwd())})
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug(spec.model[0].rpartition('/')[2])}"
-        return cls(spec, Path(spec.output_dir) / run_id, is_resumed=False)
+        return cls(spec, Path(spec.output_dir).resolve() / run_id, is_resumed=False)
 
     @classmethod
     def resumed(cls, name: str, flags: Mapping[str, Any], overrides: tuple[str, ...]) -> Study:
@@ -86,10 +86,11 @@ class Study:
         Raises:
             HarnessError: Nothing could be measured at all.
         """
-        console = Console(stderr=False, highlight=False)
+        console = PatientConsole(highlight=False)
         with console.status("Getting ready…") if console.is_terminal else nullcontext():
             known = {cell.cell_id: cell for cell in (directory.cell() for directory in cells(self.path))}
-            jobs = jobs_of(self.spec, list(known.values()))
+            with chdir(self.spec.working_dir or "."):
+                jobs = jobs_of(self.spec, list(known.values()))
         self._prepare(jobs)
         failures: list[tuple[str, HarnessError]] = []
         try:
@@ -113,6 +114,10 @@ class Study:
 
     def _prepare(self, jobs: list[Job]) -> None:
         """Every cell gets its directory before the first is measured, so that a killed run knows them all."""
+        for job in jobs:
+            sampled_boards(job.spec, job.device)  # what cannot be metered is refused before anything is written
+        if not self.is_resumed:
+            self._claim()
         stores = [store_for(job, self.path) for job in jobs]
         if not self.is_resumed:
             fields = self.spec.model_dump(mode="json")
@@ -120,6 +125,20 @@ class Study:
                 (self.path / SPEC_NAME).write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
         elif any(not store.sessions() and len(list(store.path.parent.iterdir())) > 1 for store in stores):
             print("This run was begun on another site: it continues as a new part, and parts are not pooled.")
+
+    def _claim(self) -> None:
+        """Make the run's directory ours; another start in the same second gets the next number."""
+        wanted, number = self.path, 1
+        with writing(wanted):
+            wanted.parent.mkdir(parents=True, exist_ok=True)
+            while True:
+                try:
+                    self.path.mkdir()
+                except FileExistsError:
+                    number += 1
+                    self.path = wanted.with_name(f"{wanted.name}-{number}")
+                else:
+                    return
 
     def _report(self, console: Console, failures: list[tuple[str, HarnessError]], *, pilot_only: bool) -> int:
         measured = publish.accounts(self.path)
@@ -154,13 +173,13 @@ class Study:
 
 def next_command(summary: Summary, run: str) -> str:
     """The step that most improves what was just measured."""
+    n_measured = min((mode.n_queries - mode.n_without_energy for mode in summary.modes), default=0)
+    if n_measured < summary.n_prompts_planned:
+        return f"{program()} run --resume {run}"
     if summary.estimated:
         return f"{program()} doctor"
     if any(finding.code is FindingCode.TINY_MODEL_ON_GPU for finding in summary.findings):
         return f"{program()} models --fits"
-    n_measured = min((mode.n_queries for mode in summary.modes), default=0)
-    if n_measured < summary.n_prompts_planned:
-        return f"{program()} run --resume {run}"
     return f"{program()} verify {run}"
 
 

@@ -11,14 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from harness.attribution import exclusive
 from harness.meter.curve import Curve
 from harness.meter.meter import rebuilt
-from harness.records import Phase, Reading
+from harness.records import MARK_CHANNEL, Channel, Phase, Reading
 from harness.results import CellResults, load_run
 
 RELATIVE_TOLERANCE = 1e-9
 ABSOLUTE_TOLERANCE_J = 1e-9
+
+
+Figure = float | str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +32,8 @@ class Difference:
 
     where: str
     figure: str
-    stored: float | None
-    recomputed: float | None
+    stored: Figure
+    recomputed: Figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +64,7 @@ def verify(run: Path) -> Verification:
     return Verification(n_figures=n_figures, differences=tuple(differences))
 
 
-def _figures(results: CellResults) -> Iterator[tuple[str, str, float | None, float | None]]:
+def _figures(results: CellResults) -> Iterator[tuple[str, str, Figure, Figure]]:
     for session in results.sessions:
         if session.manifest is None:
             continue
@@ -77,6 +82,7 @@ def _figures(results: CellResults) -> Iterator[tuple[str, str, float | None, flo
         ]
         for where, readings in owners:
             for reading in readings:
+                yield from _described(where, reading, session.manifest.channels)
                 curve = curves.get(reading.device)
                 phases = [
                     Phase(name=phase.name, time_start_s=phase.time_start_s, time_end_s=phase.time_end_s)
@@ -84,13 +90,35 @@ def _figures(results: CellResults) -> Iterator[tuple[str, str, float | None, flo
                 ]
                 again = exclusive.read(curve, reading.time_start_s, reading.time_end_s, phases) if curve else None
                 yield from _pairs(where, reading, again)
+        yield from _spans(results, session.number)
         if session.status is not None and session.status != "failed":
             yield from _sums(f"session {session.number}", [readings for _, readings in owners], curves)
 
 
+def _described(where: str, reading: Reading, channels: Sequence[Channel]) -> Iterator[tuple[str, str, Figure, Figure]]:
+    """Whether a reading says of itself what the session's sensors were."""
+    known = [f"{channel.boundary} by {channel.method}" for channel in channels if channel.device == reading.device]
+    said = f"{reading.boundary} by {reading.method}"
+    yield where, f"boundary and method of {reading.device}", said, said if said in known else " or ".join(known) or None
+
+
+def _spans(results: CellResults, session: int) -> Iterator[tuple[str, str, Figure, Figure]]:
+    """Whether every query lies between two edges that were marked when it ran, as its readings and phases do."""
+    marks = [rows.time_after_s[rows.channel == MARK_CHANNEL] for rows in results.directory.segments(session)]
+    edges_s = set(np.concatenate(marks).tolist()) if marks else set()
+    for query in results.directory.queries():
+        if query.session != session:
+            continue
+        where = f"{query.prompt_id} in mode {query.mode}"
+        for figure, time_s in (("time_start_s", query.time_start_s), ("time_end_s", query.time_end_s)):
+            yield where, figure, time_s, time_s if time_s in edges_s else None
+            for reading in query.readings:
+                yield where, f"{figure} of {reading.device}", getattr(reading, figure), time_s
+
+
 def _sums(
     where: str, readings: Sequence[Sequence[Reading]], curves: Mapping[str, Curve]
-) -> Iterator[tuple[str, str, float | None, float | None]]:
+) -> Iterator[tuple[str, str, Figure, Figure]]:
     by_device: dict[str, list[float | None]] = {}
     for each in readings:
         for reading in each:
@@ -104,7 +132,7 @@ def _sums(
             yield where, f"sum over everything of {device}", math.fsum(known), total_j
 
 
-def _pairs(where: str, stored: Reading, again: Reading | None) -> Iterator[tuple[str, str, float | None, float | None]]:
+def _pairs(where: str, stored: Reading, again: Reading | None) -> Iterator[tuple[str, str, Figure, Figure]]:
     for figure in ("energy_gross_j", "energy_gross_half_width_j"):
         yield where, f"{figure} of {stored.device}", getattr(stored, figure), getattr(again, figure, None)
     for index, phase in enumerate(stored.phases):
@@ -112,7 +140,7 @@ def _pairs(where: str, stored: Reading, again: Reading | None) -> Iterator[tuple
         yield where, f"{phase.name} energy_gross_j of {stored.device}", phase.energy_gross_j, recomputed
 
 
-def _same(stored: float | None, recomputed: float | None) -> bool:
-    if stored is None or recomputed is None:
-        return stored is recomputed
+def _same(stored: Figure, recomputed: Figure) -> bool:
+    if not isinstance(stored, float) or not isinstance(recomputed, float):
+        return stored == recomputed
     return math.isclose(stored, recomputed, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE_J)

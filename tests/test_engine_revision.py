@@ -85,16 +85,19 @@ def test_resolving_needs_no_torch(tmp_path: Path) -> None:
 
 def test_local_files_are_known_by_their_names_and_contents(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "weights").write_bytes(b"1")
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"1")
     first = resolve_revision(str(tmp_path))
     assert len(first) == 64
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "HEAD").write_text("other programs' files do not count")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "summary.json").write_text("nor do our own results, made inside the model's directory")
+    (tmp_path / "train.log").write_text("nor does a log")
     assert resolve_revision(str(tmp_path), "main") == first
-    (tmp_path / "sub" / "weights").write_bytes(b"22")
+    weights.write_bytes(b"22")
     second = resolve_revision(str(tmp_path))
-    (tmp_path / "sub" / "weights").rename(tmp_path / "sub" / "renamed")
+    weights.rename(tmp_path / "renamed.safetensors")
     assert len({first, second, resolve_revision(str(tmp_path))}) == 3
 
 

@@ -28,12 +28,12 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print the catalogue as a table."""
-    from rich.console import Console
     from rich.table import Table
 
     from harness.config import load_catalogue
     from harness.environment.machine import visible_gpus
     from harness.errors import NoSensor
+    from harness.report.terminal import PatientConsole
 
     catalogue = load_catalogue(options.models)
     memory_bytes = max((board.memory_bytes or 0 for board in visible_gpus()), default=0)
@@ -54,7 +54,7 @@ def main(options: argparse.Namespace) -> int:
             entry.aies_class or "-",
             f"{entry.weight_bytes / 1e9:.2g} GB" if entry.weight_bytes else "?",
         )
-    console = Console(highlight=False)
+    console = PatientConsole(highlight=False)
     console.print(table)
     if options.fits:
         console.print(f"\nFit into {memory_bytes / 1e9:.0f} GB with a fifth to spare for the context.")

@@ -25,22 +25,20 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Make everything that can be made again."""
-    from rich.console import Console
-
     from harness import publish
     from harness.errors import UsageError
     from harness.report.markdown import render_markdown
     from harness.report.receipt import receipt_of
-    from harness.report.terminal import Place, print_receipt
+    from harness.report.terminal import PatientConsole, Place, print_receipt
     from harness.store.run_directory import run_path
     from harness.study import exit_code
 
-    run = run_path(options.run, Path(options.output_dir))
+    run = run_path(options.run, Path(options.output_dir), measured=True)
     measured = publish.accounts(run)
     if not measured:
         raise UsageError(f"{run} holds no finished query.", f"Resume it: harness run --resume {options.run}")
     page = publish.publish(run, measured)
-    console = Console(highlight=False)
+    console = PatientConsole(highlight=False)
     for account in measured:
         if options.markdown:
             print(render_markdown(receipt_of(account.summary)))

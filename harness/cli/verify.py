@@ -31,7 +31,7 @@ def main(options: argparse.Namespace) -> int:
     from harness.store.run_directory import run_path
     from harness.verify import verify
 
-    run = run_path(options.run, Path(options.output_dir))
+    run = run_path(options.run, Path(options.output_dir), measured=True)
     verification = verify(run)
     print(f"{verification.n_agree} of {verification.n_figures} figures agree with the raw readings of {run}.")
     for difference in verification.differences[:N_SHOWN]:

@@ -107,11 +107,26 @@ def _hash_of_files(where: ModelSource) -> str:
     return digest.hexdigest()
 
 
+LOADED_SUFFIXES = {
+    ".json",
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".model",
+    ".txt",
+    ".jinja",
+    ".py",
+    ".tiktoken",
+    ".gguf",
+}
+"""What a model's directory is loaded from. Logs, results and checkpoints of a training are not the model."""
+
+
 def _files(root: Path) -> Iterator[Path]:
-    """Every file below `root` by name, but for those of other programs: hidden ones, and Python's caches."""
-    for path in sorted(root.rglob("*"), key=lambda path: path.relative_to(root).as_posix()):
-        parts = path.relative_to(root).parts
-        if path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts):
+    """The files at the top of `root` that a model can be loaded from, by name; not hidden ones."""
+    for path in sorted(root.iterdir(), key=lambda path: path.name):
+        if path.is_file() and path.suffix in LOADED_SUFFIXES and not path.name.startswith("."):
             yield path
 
 

@@ -5,6 +5,8 @@ rich drops the colours where the output is piped or `NO_COLOR` is set.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +30,15 @@ WIDTH_LABEL = 17
 WIDTH_MODE = 16
 WIDTH_FRAME = 6
 """The receipt's border and padding."""
+
+
+class PatientConsole(Console):
+    """A console whose reader may leave (`| head`): what is measured goes on, and the exit code stays what it is."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing more, anywhere."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -180,8 +180,13 @@ def check_version(version: object, path: Path) -> None:
         )
 
 
-def run_path(name: str, output_dir: Path) -> Path:
+def run_path(name: str, output_dir: Path, *, measured: bool = False) -> Path:
     """The directory that RUN names: a path, a run id under the output directory, or `latest`.
+
+    Args:
+        name: RUN.
+        output_dir: Where run ids are looked up.
+        measured: `latest` is the newest run with a query in it, not one that failed to start.
 
     Raises:
         UsageError: There is no such run.
@@ -189,6 +194,8 @@ def run_path(name: str, output_dir: Path) -> Path:
     if name == "latest":
         runs = sorted((path for path in output_dir.glob("*") if _is_run(path)), key=lambda path: path.name)
         runs = [path for path in runs if path.name[:8].isdigit()] or runs
+        if measured:
+            runs = [path for path in runs if any(path.glob("*/*/queries.jsonl"))] or runs
         if not runs:
             raise UsageError(f"There is no run in {output_dir}.", "Make one: harness run")
         return runs[-1]

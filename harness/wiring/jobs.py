@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 from harness.config import ModelEntry, RunSpec, load_catalogue
 from harness.environment.machine import visible_gpus
@@ -88,7 +90,7 @@ def jobs_of(spec: RunSpec, cells: Sequence[Cell] = ()) -> list[Job]:
                 protocol=spec.protocol,
                 modes=modes,
                 reasoning=mechanism,
-                max_new_tokens=spec.max_new_tokens or CAPS.get(prompt_set.name, CAP),
+                max_new_tokens=spec.max_new_tokens or _cap(prompt_set, source),
                 seed=spec.seed,
                 repeat=repeat,
             )
@@ -117,6 +119,16 @@ def _job(spec: RunSpec, device: str, entry: ModelEntry, cell: Cell) -> Job:
 
 def _reference(cell: Cell) -> str:
     return cell.source if cell.source.startswith(("embedded:", "/")) else f"{cell.source}@{cell.revision}"
+
+
+def _cap(prompt_set: PromptSet, source: str) -> int:
+    """The token cap where none is given: half of a small model's context is left to the prompt."""
+    cap = CAPS.get(prompt_set.name, CAP)
+    config = Path(source) / "config.json"
+    if not config.is_file():
+        return cap
+    context = json.loads(config.read_text(encoding="utf-8")).get("max_position_embeddings")
+    return min(cap, context // 2) if isinstance(context, int) and context > 1 else cap
 
 
 def _modes(spec: RunSpec, entry: ModelEntry, reasoning: Reasoning) -> tuple[str, ...]:

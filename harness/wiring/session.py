@@ -40,7 +40,7 @@ NOT_EXCLUSIVE = {FindingCode.OTHER_BOARDS_METERED, FindingCode.OTHER_PROCESSES, 
 
 def store_for(job: Job, run_path: Path) -> RunDirectory:
     """The cell's directory at this site."""
-    return RunDirectory.create(run_path, job.cell, site(_sampled_boards(job.spec, job.device)).site_id)
+    return RunDirectory.create(run_path, job.cell, site(sampled_boards(job.spec, job.device)).site_id)
 
 
 def measure(job: Job, run_path: Path, observer: Observer, *, pilot_only: bool, command: Sequence[str]) -> str:
@@ -72,7 +72,7 @@ def _measure(
     if not schedule.queries():
         return "finished"
     scorers = _scorers(job.prompt_set.prompts[: job.n_prompts])
-    boards = _sampled_boards(spec, job.device)
+    boards = sampled_boards(spec, job.device)
     zones = rapl_zones()
     rapl = bool(zones) and all(zone.readable for zone in zones)
     recorder = SamplerProcess(nvml_uuids=boards, rapl=rapl, estimate=not boards and not rapl)
@@ -124,7 +124,7 @@ def _measure(
                 origin_monotonic_s=clock.origin_monotonic_s,
                 command=tuple(command),
                 git_commit=git_commit(Path(harness.__file__).parent),
-                site=site(_sampled_boards(job.spec, job.device)),
+                site=site(sampled_boards(job.spec, job.device)),
                 engine=facts,
                 channels=channels,
                 headline=Boundary.GPU_BOARD if gpu else Boundary.HOST,
@@ -187,8 +187,13 @@ def _n_threads(job: Job) -> int | None:
     return max(1, len(os.sched_getaffinity(0)) - 1)
 
 
-def _sampled_boards(spec: RunSpec, device: str) -> tuple[str, ...]:
-    """Boards to poll from the start: for `auto` every one that may come to hold the model."""
+def sampled_boards(spec: RunSpec, device: str) -> tuple[str, ...]:
+    """Boards to poll from the start: for `auto` every one that may come to hold the model.
+
+    Raises:
+        UnknownName: A board was named that is not there.
+        NoSensor: Boards were asked for, and NVML lists none.
+    """
     if spec.meter_gpus == "auto":
         return tuple(board.uuid for board in visible_gpus()) if device.startswith("cuda") else ()
     if spec.meter_gpus == "none":
