@@ -39,6 +39,8 @@ WARM_UP_TOKENS = 16
 SETTLE_S = 0.5
 """Power lingers for up to 300 ms after work ends; the baseline begins after that."""
 FINAL_WAIT_S = 1.0
+LATE_FEW = 3
+"""So many late polls are nothing to speak of, however few there are in all."""
 SEGMENT_PERIOD_S = 2.0
 """Between two queries, raw readings older than this are put on disk."""
 
@@ -293,7 +295,7 @@ class Session:
         self._write_known(last=True)
         self._shut_down()
         findings = [*self.meter.lost]
-        if stats is not None and stats.n_late > 0.01 * stats.n_polls:
+        if stats is not None and stats.n_late > max(LATE_FEW, 0.01 * stats.n_polls):
             findings.append(Finding(code=FindingCode.LATE_SAMPLES, detail=f"{stats.n_late} of {stats.n_polls} polls"))
         self.store.write_end(
             SessionEnd(session=self.number, ended_utc=utc_now(), status=status, sampler=stats, findings=tuple(findings))

@@ -99,7 +99,7 @@ class Study:
                     console.rule(f"{job.cell.model}, repeat {job.cell.repeat + 1}")
                 try:
                     with Progress(console, job) as progress:
-                        measure(job, self.path, progress, pilot_only=pilot_only, command=sys.argv)
+                        measure(job, self.path, progress, pilot_only=pilot_only, command=["harness", *sys.argv[1:]])
                 except OutOfMemory as error:
                     failures.append((job.cell.model, error))
                 except HarnessError as error:
