@@ -27,7 +27,7 @@ from harness.records import Boundary, Channel, Method, Quantity, Sample
 from harness.units import J_PER_MJ, W_PER_MW
 
 GAIN_HALF_WIDTH = 0.05
-"""Relative, per board, systematic: measured from -9 to +11 % over 70 boards, mostly within 5 % (Yang et al.)."""
+"""Relative, per board, systematic: mostly within 5 % over 70 boards, outliers from -41 to +11 % (Yang et al.)."""
 POLL_FINE_S = 0.0005
 POLL_SEARCH_S = 0.001
 GUARD_S = 0.004

@@ -11,7 +11,6 @@ and cut off before the next append.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -72,6 +71,8 @@ class RunDirectory:
         Raises:
             UsageError: Another process is at it.
         """
+        import fcntl  # not on Windows, where nothing is measured but reports can be read
+
         with writing(self.path):
             lock = (self.path / ".lock").open("w")
         with lock:
