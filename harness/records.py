@@ -678,8 +678,8 @@ class ModeSummary(Record):
     accuracy: Estimate
     duration_s: Estimate = Field(description="seconds per query")
     prompt_tokens: float | None
-    thinking_tokens: float | None
-    answer_tokens: float | None
+    thinking_tokens: Estimate
+    answer_tokens: Estimate
     output_tokens: float | None
     energy_j: Estimate = Field(description="joules per query")
     energy_net_j: Estimate = Field(description="joules per query above idle")

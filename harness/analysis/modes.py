@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.analysis.bootstrap import per_success_interval, wilson_interval
+from harness.analysis.bootstrap import column, mean_interval, per_success_interval, wilson_interval
 from harness.analysis.estimates import (
     Gains,
     divided,
@@ -61,8 +61,8 @@ def summarise_mode(
         accuracy=_accuracy(scored),
         duration_s=duration_per_query(figures),
         prompt_tokens=_mean([query.n_prompt_tokens for query in figures]),
-        thinking_tokens=_mean([query.n_thinking_tokens for query in figures]),
-        answer_tokens=_mean([query.n_answer_tokens for query in figures]),
+        thinking_tokens=_tokens([query.n_thinking_tokens for query in figures]),
+        answer_tokens=_tokens([query.n_answer_tokens for query in figures]),
         output_tokens=_mean([query.n_output_tokens for query in figures]),
         energy_j=per_query,
         energy_net_j=net_energy(measured, gains, estimated=estimated),
@@ -116,6 +116,18 @@ def _per_token(
     if len(known) != len(measured):
         return Estimate(value=None, findings=findings)
     return energy_per(measured, known, gains, estimated=estimated, findings=findings)
+
+
+def _tokens(counts: Sequence[int | None]) -> Estimate:
+    """Mean count with its interval over prompts; counts that never vary have none."""
+    known = [float(count) for count in counts if count is not None]
+    if not known or len(known) < len(counts):
+        return Estimate(value=None)
+    mean = math.fsum(known) / len(known)
+    if min(known) == max(known):
+        return Estimate(value=mean)
+    interval = mean_interval(column(known))
+    return Estimate(value=mean, low=interval.low, high=interval.high, findings=interval.findings)
 
 
 def _mean(counts: Sequence[int | None]) -> float | None:

@@ -50,7 +50,7 @@ def main(options: argparse.Namespace) -> int:
             entry.name,
             entry.source,
             ", ".join(mechanism.modes) if mechanism else "default",
-            mechanism.proven.date if mechanism and mechanism.proven else "-",
+            f"{mechanism.proven.date} ({mechanism.proven.transformers})" if mechanism and mechanism.proven else "-",
             entry.aies_class or "-",
             f"{entry.weight_bytes / 1e9:.2g} GB" if entry.weight_bytes else "?",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -63,7 +64,15 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Read the flags, then hand over."""
-    from harness.errors import UsageError
+    from harness.errors import EnvironmentFault, UsageError
+
+    if sys.platform == "win32":
+        raise EnvironmentFault(
+            "Native Windows cannot be measured: the sampler needs Linux's clock and drivers.",
+            "Use WSL2 (docs/where-it-runs.md).",
+        )
+    if sys.platform == "darwin":
+        sys.stderr.write("macOS has neither NVML nor RAPL: every energy will be an estimate, untested there.\n")
     from harness.study import Study
 
     flags: dict[str, Any] = {key: value for key, value in vars(options).items() if key not in NOT_IN_SPEC}

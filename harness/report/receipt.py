@@ -211,8 +211,8 @@ def _in_other_units(summary: Summary) -> list[Row]:
 def _tokens(summary: Summary) -> Section:
     modes = summary.modes
     rows = [
-        Row(label="thinking tokens", cells=tuple(digits(mode.thinking_tokens) for mode in modes)),
-        Row(label="answer tokens", cells=tuple(digits(mode.answer_tokens) for mode in modes)),
+        Row(label="thinking tokens", cells=tuple(digits(mode.thinking_tokens.value) for mode in modes)),
+        Row(label="answer tokens", cells=tuple(digits(mode.answer_tokens.value) for mode in modes)),
     ]
     if summary.estimated:
         per_token = [mode.duration_per_output_token_s for mode in modes]

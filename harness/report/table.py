@@ -52,8 +52,8 @@ def table_of(summary: Summary) -> Table:
     counts = [
         _row(summary, "queries", _queries),
         _row(summary, "correct", _correct),
-        _row(summary, "thinking tokens", lambda mode: Figure(value=digits(mode.thinking_tokens))),
-        _row(summary, "answer tokens", lambda mode: Figure(value=digits(mode.answer_tokens))),
+        _row(summary, "thinking tokens", lambda mode: _figure(mode.thinking_tokens)),
+        _row(summary, "answer tokens", lambda mode: _figure(mode.answer_tokens)),
     ]
     if any(mode.n_cut for mode in summary.modes):
         counts.append(_row(summary, "cut by the token cap", lambda mode: Figure(value=f"{mode.n_cut:,}")))
