@@ -604,10 +604,10 @@ def test_a_precision_that_nobody_asked_for_is_refused_unless_accepted() -> None:
 
 
 class LateRecorder(ReplayRecorder):
-    """Says that two polls in a hundred came late."""
+    """Says that five polls in a hundred came late."""
 
     def stop(self) -> SamplerStats:
-        return super().stop().model_copy(update={"n_polls": 100, "n_late": 2})
+        return super().stop().model_copy(update={"n_polls": 100, "n_late": 5})
 
 
 def test_late_polls_are_a_finding_of_the_session(rig: Rig) -> None:
