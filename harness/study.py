@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -168,7 +169,7 @@ class Study:
     def _name(self) -> str:
         """How the user can name this run from where they are."""
         default = Path("results").resolve()
-        return self.path.name if self.path.resolve().parent == default else os.path.relpath(self.path)
+        return shlex.quote(self.path.name if self.path.resolve().parent == default else os.path.relpath(self.path))
 
 
 def next_command(summary: Summary, run: str) -> str:
@@ -188,10 +189,10 @@ def program() -> str:
     found = shutil.which("harness")
     installed = Path(sys.executable).with_name("harness")
     if not installed.exists():
-        return f"{sys.executable} -m harness"
+        return f"{shlex.quote(sys.executable)} -m harness"
     if found and Path(found).samefile(installed):
         return "harness"
-    return min(os.path.relpath(installed), str(installed), key=len)
+    return shlex.quote(min(os.path.relpath(installed), str(installed), key=len))
 
 
 def exit_code(summaries: list[Summary]) -> ExitCode:
