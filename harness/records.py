@@ -82,11 +82,6 @@ class FindingCode(StrEnum):
         "The sensor was silent for longer than five of its periods inside this interval.",
         "Look for another client that blocks the driver, or an overloaded host.",
     )
-    COUNTER_RESET = (
-        "counter_reset",
-        "The energy counter went backwards: the driver was reloaded or the board reset.",
-        "Enable persistence mode and resume the run.",
-    )
     NO_IDLE_BASELINE = (
         "no_idle_baseline",
         "No idle power was measured in this session, so there is no net energy.",
@@ -171,11 +166,6 @@ class FindingCode(StrEnum):
         "pickled_weights",
         "The weights were loaded from a pickle, which can execute code.",
         "Prefer a checkpoint in safetensors.",
-    )
-    REVISION_NOT_PINNED = (
-        "revision_not_pinned",
-        "The model's revision could not be resolved to a commit.",
-        "Pin it: `--model ID@COMMIT`.",
     )
     NOTHING_CORRECT = (
         "nothing_correct",

@@ -206,5 +206,5 @@ def _phases_s(readings: Sequence[Reading]) -> dict[str, float]:
 def _why(query: QueryRecord, readings: Sequence[Reading]) -> FindingCode:
     codes = [finding.code for reading in readings for finding in reading.findings]
     codes += [finding.code for finding in query.findings]
-    reasons = (FindingCode.SENSOR_LOST, FindingCode.NO_READINGS, FindingCode.COUNTER_RESET)
+    reasons = (FindingCode.SENSOR_LOST, FindingCode.NO_READINGS)
     return next((code for code in reasons if code in codes), FindingCode.NO_READINGS)
