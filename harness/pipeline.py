@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from harness.attribution import exclusive
 from harness.clock import utc_now
 from harness.errors import CellFailed, InvalidMeasurement, OutOfMemory, UsageError
-from harness.meter.meter import Meter
+from harness.meter.meter import SessionMeter
 from harness.protocols import Clock, EnergyCurve, Engine, RunStore, Scorer
 from harness.records import (
     Attribution,
     Channel,
+    Edge,
     EngineFacts,
     Finding,
     FindingCode,
@@ -83,7 +84,7 @@ class Session:
     number: int
     schedule: Schedule
     engine: Engine
-    meter: Meter
+    meter: SessionMeter
     clock: Clock
     store: RunStore
     scorers: Mapping[str, Scorer]
@@ -196,11 +197,11 @@ class Session:
             findings.append(Finding(code=FindingCode.PROMPT_TOO_LONG, detail=str(error)))
         start_s = generation.time_start_s if generation else called_s
         end_s = generation.time_end_s if generation else self.clock.now_s()
-        self._tile("gap", start_s)
+        self._tile("gap", start_s, Edge.WORK_BEGINS)
         self._tile_start_s = end_s
-        self.meter.mark(end_s)
+        self.meter.mark(end_s, edge=Edge.WORK_ENDS)
         if generation:
-            self.meter.mark(*(phase.time_end_s for phase in generation.phases[:-1]))
+            self.meter.mark(*(phase.time_end_s for phase in generation.phases[:-1]), edge=Edge.PHASE)
             findings += _output_findings(generation)
         findings += self.engine.warnings()
         self._pending.append(
@@ -222,9 +223,9 @@ class Session:
             return None
         return self.scorers[prompt.scorer].score(generation.answer, prompt.reference)
 
-    def _tile(self, name: str, time_end_s: float) -> None:
+    def _tile(self, name: str, time_end_s: float, edge: Edge = Edge.UNKNOWN) -> None:
         """Close the stretch since the last tile or query. The first begins where the sensors' readings do."""
-        self.meter.mark(time_end_s)
+        self.meter.mark(time_end_s, edge=edge)
         self._pending_tiles.append((name, self._tile_start_s, time_end_s))
         self._tile_start_s = time_end_s
 

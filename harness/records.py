@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -207,6 +207,126 @@ class FindingCode(StrEnum):
         "A library said that it falls back to something else.",
         "The detail quotes it.",
     )
+    COUNTER_RESET = (
+        "counter_reset",
+        "The energy counter went backwards: the driver was reloaded, or the board was reset.",
+        "Enable persistence mode (`nvidia-smi -pm 1`) and measure again.",
+    )
+    COUNTER_FROZEN = (
+        "counter_frozen",
+        "The energy counter stood still although the board drew power.",
+        "Reload the driver, or use another board.",
+    )
+    COUNTER_JUMPED = (
+        "counter_jumped",
+        "The energy counter jumped by more than the board can draw.",
+        "Measure again; if it recurs, report it with the driver's version.",
+    )
+    POWER_FILLED = (
+        "power_filled",
+        "The energy counter gave nothing for a part of the interval: power readings stand in for it there.",
+        "Read the wider half-width, or measure again.",
+    )
+    POWER_ZERO = (
+        "power_zero",
+        "The driver answered 0 W, which no powered board draws: such readings were left out.",
+        "Nothing, while the energy counter works; otherwise update the driver.",
+    )
+    POWER_IMPOSSIBLE = (
+        "power_impossible",
+        "The driver answered a power that the board cannot draw: such readings were left out.",
+        "Nothing, while the energy counter works; otherwise update the driver.",
+    )
+    CALL_FAILED = (
+        "call_failed",
+        "The driver refused a call for a while and then answered again.",
+        "Look for Xid messages in `dmesg`, or for another client that resets the board.",
+    )
+    SENSOR_REINITIALIZED = (
+        "sensor_reinitialized",
+        "NVML had been shut down by somebody else and was started again.",
+        "Nothing; if energies are missing, look who calls `nvmlShutdown`.",
+    )
+    PART_TIME_COUNTER = (
+        "part_time_counter",
+        "The energy counter sees only a part of each tick, so short or periodic loads may be missed.",
+        "Measure many queries at different phases; the half-width includes what it did not see.",
+    )
+    COUNTER_AGAINST_POWER = (
+        "counter_against_power",
+        "The energy counter and integrated power disagree by more than their noise.",
+        "`harness doctor --sensor` shows the ratio; trust differences on this board, not absolute joules.",
+    )
+    ALIASED = (
+        "aliased",
+        "The load repeats in step with the sensor's updates, which can then miss the same part of it each time.",
+        "Add a random pause between queries, or measure longer ones.",
+    )
+    THROTTLED = (
+        "throttled",
+        "The board slowed its clocks down because it was hot or its power supply limited it.",
+        "Improve the cooling, or measure after a pause; a throttled query is slower and cheaper.",
+    )
+    POWER_CAPPED = (
+        "power_capped",
+        "The board ran into its power limit.",
+        "State the limit with the result; `nvidia-smi -q -d POWER` shows it.",
+    )
+    TEMPERATURE_DRIFT = (
+        "temperature_drift",
+        "The board's temperature changed by more than 10 degrees while it was measured.",
+        "Warm up longer, and let modes alternate; a hot board draws more for the same work.",
+    )
+    CLOCK_STEP = (
+        "clock_step",
+        "The wall clock was set, or the machine slept, while it was measured: Unix times are not reliable.",
+        "Durations and energies are on the monotonic clock and hold; do not join by Unix time.",
+    )
+    SPANS_OVERLAP = (
+        "spans_overlap",
+        "Other spans overlapped this one, and each holds the whole board's energy.",
+        "Do not add their energies up; one span around all of them has the total.",
+    )
+    FORKED = (
+        "forked",
+        "The meter was used in a process that was forked from the one that started it.",
+        "Start a meter in that process, or start it with `spawn`.",
+    )
+    DISPLAY_ON_BOARD = (
+        "display_on_board",
+        "A display server uses the metered GPU; it draws a little power of its own.",
+        "Nothing, if the screen is still; otherwise take a GPU without a screen.",
+    )
+    PROCESSES_NOT_LISTED = (
+        "processes_not_listed",
+        "The driver does not list the processes on the metered GPU, so others may have used it.",
+        "Make sure that nobody else does; in a container, share the host's process namespace.",
+    )
+    VGPU_GUEST = (
+        "vgpu_guest",
+        "This is a virtual GPU: what its sensor shows is the whole board's, or nothing.",
+        "Measure on the host, or on a passed-through board.",
+    )
+    MODULE_SCOPE = (
+        "module_scope",
+        "The board's counter covers the whole module, CPU and memory included.",
+        "Do not compare it with a board of another kind; say so with the result.",
+    )
+    NEIGHBOURS_SHARE = (
+        "neighbours_share",
+        "Other GPUs of this machine were busy: they share its air and its power.",
+        "Measure alone where a few per cent matter.",
+    )
+    HOST_SHARED = (
+        "host_shared",
+        "Other work ran on this machine's CPUs, so the host's energy is the machine's, not the query's.",
+        "Stop the other work, or read the GPU board's energy alone.",
+    )
+    EXTERNAL_NOT_ALIGNED = (
+        "external_not_aligned",
+        "The external meter's log could not be aligned with the load, so it says nothing about this run.",
+        "Log at least every second, with pauses in the load, on a meter of this machine alone.",
+    )
     TINY_MODEL_ON_GPU = (
         "tiny_model_on_gpu",
         "The embedded model is far too small for a GPU: the joules show mostly idle power.",
@@ -397,10 +517,26 @@ class Attribution(StrEnum):
 
 
 class Quantity(StrEnum):
-    """What a channel's values are."""
+    """What a channel's values are. Only the first two make energy; the others say how the board was meanwhile."""
 
     ENERGY_J = "energy_j"
     POWER_W = "power_w"
+    TEMPERATURE_C = "temperature_c"
+    CLOCK_EVENTS = "clock_events"
+    """NVML's mask of clocks event reasons, all of them since the previous sample."""
+    SENSOR_EVENT = "sensor_event"
+    """A `SensorEvent`, between the last good call before it and the first good one after it."""
+
+
+class SensorEvent(IntEnum):
+    """What happened to a sensor that its readings alone do not show."""
+
+    POWER_ZERO = 1
+    POWER_IMPOSSIBLE = 2
+    CALL_FAILED = 3
+    REINITIALIZED = 4
+    COUNTER_BACKWARDS = 5
+    COUNTER_FROZEN = 6
 
 
 class Channel(Record):
@@ -433,7 +569,8 @@ class Sample:
 class Segment:
     """Raw readings between two collections, and the edges marked meanwhile, as columns of equal length.
 
-    `channel` is int64; -1 is a marked edge (its value is 0). Times are seconds, values joules or watts.
+    `channel` is int64; -1 is a marked edge, whose value is an `Edge`. Times are seconds, values in the unit of the
+    channel's quantity.
     """
 
     channel: IntArray
@@ -443,6 +580,16 @@ class Segment:
 
 
 MARK_CHANNEL = -1
+
+
+class Edge(IntEnum):
+    """What happens at a marked instant, as far as it is known. Power may step there, or not."""
+
+    UNKNOWN = 0
+    WORK_BEGINS = 1
+    WORK_ENDS = -1
+    PHASE = 2
+    """Inside work: a prefill ends, an answer begins."""
 
 
 # ------------------------------------------------------------------------------------- what happened
@@ -508,14 +655,28 @@ class Reading(Record):
     duration_gap_largest_s: float | None = None
     phases: tuple[PhaseReading, ...] = ()
     findings: tuple[Finding, ...] = ()
+    energy_blind_half_width_j: float | None = Field(
+        default=None, description="the part of the half-width that comes from time a part-time sensor did not see"
+    )
     power_idle_w: float | None = None
     energy_net_j: float | None = None
     energy_net_half_width_j: float | None = None
+    energy_tail_j: float | None = Field(
+        default=None, description="above idle, from the end to the next query; not part of the interval's energy"
+    )
 
     @property
     def duration_s(self) -> float:
         """Length of the interval."""
         return self.time_end_s - self.time_start_s
+
+
+class MeterReading(Reading):
+    """What `Meter.read` gives: one energy over all metered devices of a boundary, and each device's own."""
+
+    time_start_unix_s: float
+    time_end_unix_s: float
+    per_device: tuple[Reading, ...]
 
 
 class Score(Record):
@@ -600,6 +761,35 @@ class SamplerStats(Record):
     duration_s: float
 
 
+class SensorCard(Record):
+    """What is known of one board's sensor, measured on it. None: not known yet.
+
+    An idle board shows the first half; what needs a load is completed by runs and dated apart.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    uuid: str
+    name: str
+    driver: str
+    idle_utc: str
+    counter: bool
+    duration_tick_s: float | None = None
+    duration_tick_jitter_s: float | None = None
+    resolution_j: float | None = None
+    duration_counter_call_s: float | None = None
+    instant_power: bool
+    duration_power_call_s: float | None = None
+    duration_power_period_s: float | None = None
+    power_idle_w: float | None = None
+    load_utc: str | None = None
+    duration_power_window_s: float | None = Field(default=None, description="a reading is the mean over so long")
+    duration_power_lag_s: float | None = Field(default=None, description="from a window's end to its first showing")
+    integrates: bool | None = Field(default=None, description="the counter sees all of the time; False: a part of it")
+    duration_counter_window_s: float | None = Field(default=None, description="what a part-time counter sees of a tick")
+    ratio_counter_to_power: float | None = Field(default=None, description="counter over integrated power, steady load")
+    ratio_counter_to_power_half_width: float | None = None
+
+
 class RunManifest(Record):
     """What is needed to believe and repeat one session of a cell."""
 
@@ -621,6 +811,7 @@ class RunManifest(Record):
     n_prompts: int
     store_text: str
     tariff_per_kwh: float | None
+    sensor_cards: tuple[SensorCard, ...] = ()
     findings: tuple[Finding, ...]
 
 

@@ -28,7 +28,7 @@ from harness.errors import (
     OutOfMemory,
     UsageError,
 )
-from harness.meter.meter import Meter, rebuilt
+from harness.meter.meter import SessionMeter, rebuilt
 from harness.meter.replay import ReplayRecorder
 from harness.pipeline import Observer, Session, refuse_precision
 from harness.reasoning.switch import FamilyReasoning
@@ -189,7 +189,7 @@ class Rig:
             number=number,
             schedule=plan,
             engine=engine,
-            meter=Meter(recorder_type(clock, self.channels, self.readings(), lost_at_s)),
+            meter=SessionMeter(recorder_type(clock, self.channels, self.readings(), lost_at_s)),
             clock=clock,
             store=store,
             scorers={"numeric": scorer("numeric")},

@@ -17,6 +17,7 @@ DIMENSIONLESS = {
     "Estimate": {"value", "low", "high", "half_width_reading", "half_width_runs", "half_width_gain"},  # of its owner
     "Sample": {"value"},  # its channel's quantity names the unit
     "Channel": {"gain_half_width"},  # relative
+    "SensorCard": {"ratio_counter_to_power", "ratio_counter_to_power_half_width"},
     "ModeSummary": {"prompt_tokens", "output_tokens"},  # counts, as means
     "Comparison": {"tokens", "energy_per_token", "duration_per_token"},  # ratios
 }

@@ -18,7 +18,7 @@ import pytest
 
 from harness.clock import SessionClock
 from harness.errors import NoSensor
-from harness.meter.meter import Meter
+from harness.meter.meter import SessionMeter
 from harness.meter.rapl import RaplSensor
 from harness.meter.recorder import SamplerProcess
 from harness.records import Boundary, FindingCode, Method, Quantity, Segment
@@ -130,7 +130,7 @@ def test_a_burst_between_two_marks_is_its_integral(start: Start, fake_nvml: Path
     clock = SessionClock()
     at_s = clock.origin_monotonic_s + 2.5
     write_config(config, [replace(H100, load=(burst(at_s, at_s + 0.25, 330.0),))])
-    meter = Meter(SamplerProcess(nvml_uuids=(H100.uuid,)))
+    meter = SessionMeter(SamplerProcess(nvml_uuids=(H100.uuid,)))
     meter.start(clock.origin_monotonic_s)
     assert clock.now_s() < 2.3  # or this machine is too slow to test on
     clock.sleep_until(2.75)

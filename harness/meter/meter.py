@@ -12,15 +12,15 @@ import numpy as np
 
 from harness.meter.curve import Curve, CurveBuilder
 from harness.protocols import Recorder
-from harness.records import MARK_CHANNEL, Channel, Finding, Quantity, SamplerStats, Segment
+from harness.records import MARK_CHANNEL, Channel, Edge, Finding, Quantity, SamplerStats, Segment
 
 
-class Meter:
+class SessionMeter:
     """Energy of anything between two instants of one session."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._marks: list[float] = []
+        self._marks: list[tuple[float, Edge]] = []
         self._builders: dict[int, CurveBuilder] = {}
         self._lost: tuple[Finding, ...] = ()
         self._stats: SamplerStats | None = None
@@ -50,9 +50,9 @@ class Meter:
             index: builder for index, builder in self._builders.items() if builder.channel.device in devices
         }
 
-    def mark(self, *times_s: float) -> None:
+    def mark(self, *times_s: float, edge: Edge = Edge.UNKNOWN) -> None:
         """Name instants at which the power may have stepped."""
-        self._marks += times_s
+        self._marks += [(time_s, edge) for time_s in times_s]
 
     def collect(self) -> Segment:
         """Readings and marks since the last call; the curves now include them.
@@ -63,8 +63,9 @@ class Meter:
         lost = () if self._lost else self._recorder.lost()
         if lost:
             self._stats = self._recorder.stop()
-        segment = with_marks(self._recorder.drain(), self._marks)
-        self._marks = []
+        drained = self._recorder.drain()
+        marks, self._marks = self._marks, []
+        segment = with_marks(drained, [time_s for time_s, _ in marks], [edge for _, edge in marks])
         for index, builder in self._builders.items():
             builder.extend(segment, index)
             if lost:
@@ -113,12 +114,12 @@ def rebuilt(channels: Sequence[Channel], segments: Iterable[Segment]) -> tuple[C
     return tuple(builder.curve() for builder in builders.values())
 
 
-def with_marks(segment: Segment, marks_s: Sequence[float]) -> Segment:
-    """The same readings with marked edges appended."""
+def with_marks(segment: Segment, marks_s: Sequence[float], edges: Sequence[Edge] = ()) -> Segment:
+    """The same readings with marked edges appended; without `edges` nothing is known of them."""
     n_marks = len(marks_s)
     return Segment(
         channel=np.concatenate([segment.channel, np.full(n_marks, MARK_CHANNEL, dtype=np.int64)]),
         time_before_s=np.concatenate([segment.time_before_s, np.array(marks_s, dtype=np.float64)]),
         time_after_s=np.concatenate([segment.time_after_s, np.array(marks_s, dtype=np.float64)]),
-        value=np.concatenate([segment.value, np.zeros(n_marks)]),
+        value=np.concatenate([segment.value, np.array(edges or [Edge.UNKNOWN] * n_marks, dtype=np.float64)]),
     )

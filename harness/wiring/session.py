@@ -14,7 +14,7 @@ from harness.environment.nvml import Nvml, open_nvml
 from harness.environment.rapl import rapl_zones
 from harness.environment.visibility import choose_boards
 from harness.errors import InvalidMeasurement, NoSensor
-from harness.meter.meter import Meter
+from harness.meter.meter import SessionMeter
 from harness.meter.recorder import SamplerProcess
 from harness.pipeline import Observer, Session, refuse_precision
 from harness.protocols import Engine, Scorer
@@ -76,7 +76,7 @@ def _measure(
     zones = rapl_zones()
     rapl = bool(zones) and all(zone.readable for zone in zones)
     recorder = SamplerProcess(nvml_uuids=boards, rapl=rapl, estimate=not boards and not rapl)
-    meter = Meter(recorder)
+    meter = SessionMeter(recorder)
     engine = _engine(job, clock)
     number = store.begin_session()
     session = Session(
