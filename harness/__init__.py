@@ -10,14 +10,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from harness.metering import Meter
     from harness.results import load_results
 
-__all__ = ["load_results"]
+__all__ = ["Meter", "load_results"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
     """The public API, imported when it is first used: `harness --help` must not wait for pandas."""
+    if name == "Meter":
+        from harness.metering import Meter
+
+        return Meter
     if name == "load_results":
         from harness.results import load_results
 

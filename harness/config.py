@@ -62,6 +62,8 @@ class RunSpec(Record):
     device: str = "auto"
     trust_remote_code: bool = False
     meter_gpus: str = "auto"
+    external_meter: str | None = Field(default=None, description="log of a wall meter or BMC, read when the run ends")
+    cross_check: Literal["codecarbon"] | None = None
     store_text: Literal["full", "hash", "none"] = "full"
     tariff: Annotated[float, Field(gt=0)] | None = Field(default=None, description="price of a kWh")
     output_dir: str = "results"

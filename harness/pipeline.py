@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.attribution import exclusive
+from harness.attribution.host import HostLoad, withheld
 from harness.clock import utc_now
 from harness.errors import CellFailed, InvalidMeasurement, OutOfMemory, UsageError
 from harness.meter.meter import SessionMeter
@@ -21,6 +22,7 @@ from harness.protocols import Clock, EnergyCurve, Engine, RunStore, Scorer
 from harness.records import (
     Attribution,
     Channel,
+    CpuUse,
     Edge,
     EngineFacts,
     Finding,
@@ -50,7 +52,7 @@ class Observer:
     """What a caller may want to see of a session while it runs. The default sees nothing."""
 
     def stage(self, name: str) -> None:
-        """The session enters a stage: `load`, `warm_up`, `idle_before`, `queries`, `idle_after`."""
+        """The session enters a stage: `sensor`, `load`, `warm_up`, `idle_before`, `queries`, `idle_after`."""
 
     def query(self, record: QueryRecord) -> None:
         """A query is final and on disk."""
@@ -90,6 +92,11 @@ class Session:
     scorers: Mapping[str, Scorer]
     observer: Observer = field(default_factory=Observer)
     attribution: Attribution = Attribution.EXCLUSIVE
+    cpu_time: Callable[[], CpuUse] | None = None
+    """Asked between queries whether others use the host; None: they are not looked for."""
+    conclude: Callable[[], Sequence[Finding]] | None = None
+    """Asked once, when all raw readings are on disk, what they give to doubt about the session."""
+    _host: HostLoad = field(default_factory=HostLoad)
     _tile_start_s: float | None = None
     _next_segment_s: float = 0.0
     _pending: list[_Pending] = field(default_factory=list)
@@ -184,6 +191,7 @@ class Session:
     def _query(self, index: int, prompt: Prompt, mode: str) -> None:
         cell = self.schedule.cell
         seed = query_seed(cell, prompt.prompt_id)
+        self._look_at_host()
         called_s = self.clock.now_s()
         generation: Generation | None = None
         findings: list[Finding] = []
@@ -204,6 +212,7 @@ class Session:
             self.meter.mark(*(phase.time_end_s for phase in generation.phases[:-1]), edge=Edge.PHASE)
             findings += _output_findings(generation)
         findings += self.engine.warnings()
+        self._look_at_host()
         self._pending.append(
             _Pending(
                 index=index,
@@ -217,6 +226,10 @@ class Session:
                 findings=tuple(findings),
             )
         )
+
+    def _look_at_host(self) -> None:
+        if self.cpu_time is not None:
+            self._host.note(self.clock.now_s(), self.cpu_time())
 
     def _score(self, prompt: Prompt, generation: Generation | None) -> Score | None:
         if generation is None or prompt.scorer is None or prompt.reference is None:
@@ -261,8 +274,12 @@ class Session:
 
     def _record(self, curves: Sequence[EnergyCurve], query: _Pending) -> QueryRecord:
         phases = query.generation.phases if query.generation else ()
+        n_cores_others = self._host.n_cores_others(query.time_start_s, query.time_end_s)
         readings: tuple[Reading, ...] = tuple(
-            exclusive.read(curve, query.time_start_s, query.time_end_s, phases, self.attribution) for curve in curves
+            withheld(
+                exclusive.read(curve, query.time_start_s, query.time_end_s, phases, self.attribution), n_cores_others
+            )
+            for curve in curves
         )
         unknown = any(reading.energy_gross_j is None for reading in readings)
         return QueryRecord(
@@ -295,7 +312,10 @@ class Session:
         self.store.write_segment(self.number, segment)
         self._write_known(last=True)
         self._shut_down()
-        findings = [*self.meter.lost]
+        drifts = (finding for curve in self.meter.curves() for finding in curve.session_findings)
+        findings = [*self.meter.lost, *drifts]
+        if self.conclude is not None and status != "failed":
+            findings += self.conclude()
         if stats is not None and stats.n_late > max(LATE_FEW, 0.01 * stats.n_polls):
             findings.append(Finding(code=FindingCode.LATE_SAMPLES, detail=f"{stats.n_late} of {stats.n_polls} polls"))
         self.store.write_end(

@@ -18,6 +18,7 @@ from harness.records import Boundary, Prompt, QueryRecord
 from harness.wiring.jobs import N_PILOT, Job
 
 STAGES = {
+    "sensor": "Looking at the GPU's sensor",
     "load": "Loading {model}",
     "warm_up": "Warming up",
     "idle_before": "Measuring idle power",

@@ -218,12 +218,29 @@ class EnergyCurve(Protocol):
         """Where the curve ends; None: it is empty."""
         ...
 
+    @property
+    def session_findings(self) -> tuple[Finding, ...]:
+        """What happened to the device over the session as a whole."""
+        ...
+
     def covers(self, time_start_s: float, time_end_s: float) -> bool:
         """Whether the readings reach from before the start to after the end."""
         ...
 
+    def is_known(self, time_start_s: float, time_end_s: float) -> bool:
+        """Whether the sensor, or readings that stand in for it, gave an energy all the time."""
+        ...
+
+    def findings(self, time_start_s: float, time_end_s: float) -> tuple[Finding, ...]:
+        """What happened to the device and its sensor meanwhile, each once."""
+        ...
+
     def energy_j(self, time_start_s: float, time_end_s: float) -> float:
         """E(end) - E(start) in joules; the interval must be covered."""
+        ...
+
+    def blind_half_width_j(self, time_start_s: float, time_end_s: float) -> float | None:
+        """The part of `half_width_j` that comes from what a part-time sensor did not see; None: it sees everything."""
         ...
 
     def half_width_j(self, time_start_s: float, time_end_s: float) -> float | None:

@@ -72,7 +72,7 @@ def _summary(run: Path, results: CellResults) -> Summary:
     manifest = results.manifest
     if manifest is None:
         raise InvalidMeasurement("No session of this cell has a manifest.", "Resume the run.")
-    return summarise(
+    summary = summarise(
         results.cell,
         results.queries,
         run_id=run.name,
@@ -84,6 +84,14 @@ def _summary(run: Path, results: CellResults) -> Summary:
         power_idle_w=_idle_power(results, manifest.headline),
         n_sessions=len({query.session for query in results.queries}),
         findings=(*results.findings, *_switch_findings(results)),
+    )
+    return summary.model_copy(
+        update={
+            "external": tuple(
+                session.external.model_copy(update={"queries": ()}) for session in results.sessions if session.external
+            ),
+            "cross_checks": tuple(session.cross_check for session in results.sessions if session.cross_check),
+        }
     )
 
 

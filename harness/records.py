@@ -62,6 +62,11 @@ class FindingCode(StrEnum):
         "The sensor stopped answering before the query's energy was known.",
         "Resume the run: exactly these queries run again. Where a GPU was lost, check `dmesg` for Xid messages first.",
     )
+    NO_SENSOR = (
+        "no_sensor",
+        "Nothing that can be read measures energy here, so it is unknown.",
+        "`harness doctor` shows what is missing; `--allow-estimate` gives a hardware model's figure.",
+    )
     NO_READINGS = (
         "no_readings",
         "The sensor's readings do not cover this interval.",
@@ -85,7 +90,7 @@ class FindingCode(StrEnum):
     NO_IDLE_BASELINE = (
         "no_idle_baseline",
         "No idle power was measured in this session, so there is no net energy.",
-        "Let the run finish, or resume it.",
+        "Let the run finish, or resume it; leave out `--no-baseline` or `baseline_s=0`.",
     )
     OTHER_PROCESSES = (
         "other_processes",
@@ -296,6 +301,11 @@ class FindingCode(StrEnum):
         "display_on_board",
         "A display server uses the metered GPU; it draws a little power of its own.",
         "Nothing, if the screen is still; otherwise take a GPU without a screen.",
+    )
+    DEVICE_ORDER_UNKNOWN = (
+        "device_order_unknown",
+        "CUDA numbers GPUs of different models by their speed, in an order that is not known here: a number is a guess.",
+        "Run `export CUDA_DEVICE_ORDER=PCI_BUS_ID`, or name GPUs by UUID in CUDA_VISIBLE_DEVICES.",
     )
     PROCESSES_NOT_LISTED = (
         "processes_not_listed",
@@ -550,6 +560,11 @@ class Channel(Record):
     duration_window_s: float | None = Field(default=None, description="averaged over, where known")
     gain_half_width: float | None = Field(default=None, description="systematic, relative; None: unknown")
 
+    @property
+    def makes_energy(self) -> bool:
+        """Whether energy can be had from it; otherwise it says how the device was meanwhile."""
+        return self.quantity in (Quantity.ENERGY_J, Quantity.POWER_W)
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -577,6 +592,14 @@ class Segment:
     time_before_s: FloatArray
     time_after_s: FloatArray
     value: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuUse:
+    """CPU seconds since some fixed moment: of the whole machine, and of this process and its descendants."""
+
+    duration_busy_s: float
+    duration_own_s: float
 
 
 MARK_CHANNEL = -1
@@ -759,6 +782,20 @@ class SamplerStats(Record):
     n_late: int
     duration_cpu_s: float
     duration_s: float
+    n_missed: int | None = Field(
+        default=None, description="updates and regular polls that were slept through, and polls that were refused"
+    )
+
+
+class LoadStep(Record):
+    """A step of power at a mark, as a counter's ticks showed it. Shares are of the step."""
+
+    edge: Edge
+    duration_tick_s: float = Field(description="of the tick that holds the mark")
+    duration_to_tick_end_s: float = Field(description="from the mark to the end of its tick")
+    share: float = Field(description="what of the step arrived in that tick")
+    share_scatter: float = Field(description="its standard deviation")
+    share_missing: float = Field(description="what the next tick still lacked")
 
 
 class SensorCard(Record):
@@ -788,6 +825,8 @@ class SensorCard(Record):
     duration_counter_window_s: float | None = Field(default=None, description="what a part-time counter sees of a tick")
     ratio_counter_to_power: float | None = Field(default=None, description="counter over integrated power, steady load")
     ratio_counter_to_power_half_width: float | None = None
+    load_steps: tuple[LoadStep, ...] = Field(default=(), description="what `integrates` follows from; the latest few")
+
 
 
 class RunManifest(Record):
@@ -822,6 +861,103 @@ class SessionEnd(Record):
     session: int
     ended_utc: str
     status: str = Field(description="finished, stopped, interrupted or failed")
+    sampler: SamplerStats | None
+    findings: tuple[Finding, ...]
+
+
+# --------------------------------------------------------------------------- what others say beside it
+
+
+class NodeGain(Record):
+    """The machine's power against its boards': node = base + gain x boards + gain_host x host, by least squares.
+
+    A gain above 1 is what the power supply loses, and whatever else moves with the boards and is not measured.
+    """
+
+    gain: float = Field(description="watts at the wall per watt of the boards")
+    gain_half_width: float
+    power_base_w: float = Field(description="where the boards, and the host if it is measured, would draw nothing")
+    power_base_half_width_w: float
+    gain_host: float | None = Field(default=None, description="None: the host was not measured")
+    gain_host_half_width: float | None = None
+    n_readings: int
+
+
+class NodeMode(Record):
+    """What the machine drew during one mode's queries, as far as they are long enough for the log."""
+
+    mode: str
+    n_queries: int
+    n_resolved: int
+    energy_node_j: float | None = Field(description="sum over the resolved queries; None: there are none")
+    energy_node_half_width_j: float | None
+    energy_board_j: float | None = Field(description="the boards' energy of the same queries")
+
+
+class NodeQuery(Record):
+    """What the machine drew during one query; null where the log cannot resolve it."""
+
+    prompt_id: str
+    mode: str
+    reading: Reading
+
+
+class ExternalMeter(Record):
+    """What a wall meter's or a BMC's log says of one session. Everything is None where it could not be aligned."""
+
+    schema_version: int = SCHEMA_VERSION
+    session: int
+    log: str = Field(description="name of the file as it was given; a copy lies beside this record")
+    log_sha256: str
+    column: str = Field(description="the column that was read")
+    n_readings: int = Field(description="of the whole log")
+    duration_period_s: float = Field(description="median distance of two readings")
+    reference: str = Field(description="what it was aligned with: gpu_board, host, gpu_board+host or spans of work")
+    duration_offset_s: float | None = Field(
+        default=None, description="the log's clock, with whatever the meter is late, minus the session's"
+    )
+    duration_offset_half_width_s: float | None = None
+    duration_lag_s: float | None = Field(default=None, description="time constant of the meter's own averaging")
+    correlation: float | None = None
+    gain: NodeGain | None = None
+    total: Reading | None = Field(default=None, description="from the sensors' first reading to their last")
+    modes: tuple[NodeMode, ...] = ()
+    queries: tuple[NodeQuery, ...] = ()
+    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+class CrossCheck(Record):
+    """Another program's energies over a stretch of a session, and ours over the same. Never mixed."""
+
+    schema_version: int = SCHEMA_VERSION
+    session: int
+    tool: str
+    version: str
+    time_start_s: float | None = Field(description="None: it measured nothing")
+    time_end_s: float | None
+    energy_gpu_j: float | None
+    energy_cpu_j: float | None
+    energy_memory_j: float | None
+    own: tuple[Reading, ...] = Field(description="our readings of the metered devices")
+    notes: tuple[str, ...] = Field(default=(), description="what it did not measure, in words")
+
+
+class CommandReport(Record):
+    """What `harness meter` knows of one command. `reading` is null where no sensor could be read."""
+
+    schema_version: int = SCHEMA_VERSION
+    harness_version: str
+    command: tuple[str, ...]
+    started_utc: str
+    duration_s: float
+    exit_status: int = Field(description="the command's, or 128 and the signal that ended it")
+    signal: str | None = Field(description="that ended it")
+    reading: MeterReading | None
+    boards: tuple[Board, ...]
+    sensor_cards: tuple[SensorCard, ...] = ()
+    driver: str | None
+    channels: tuple[Channel, ...]
     sampler: SamplerStats | None
     findings: tuple[Finding, ...]
 
@@ -908,6 +1044,8 @@ class Summary(Record):
     modes: tuple[ModeSummary, ...]
     comparison: Comparison | None
     findings: tuple[Finding, ...]
+    external: tuple[ExternalMeter, ...] = Field(default=(), description="without their queries")
+    cross_checks: tuple[CrossCheck, ...] = ()
 
 
 def slug(name: str) -> str:

@@ -6,13 +6,23 @@ frame = load_results("results/latest-run", "results/another")    # a pandas fram
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.attribution.baseline import Baseline, baselines, with_net
-from harness.records import Cell, Finding, FindingCode, IntervalRecord, QueryRecord, RunManifest
+from harness.attribution.baseline import Baseline, baselines, with_net, with_tail
+from harness.records import (
+    Cell,
+    CrossCheck,
+    ExternalMeter,
+    Finding,
+    FindingCode,
+    IntervalRecord,
+    QueryRecord,
+    RunManifest,
+)
 from harness.store.run_directory import RunDirectory, cells, run_path
 
 if TYPE_CHECKING:
@@ -29,6 +39,14 @@ class SessionResults:
     baselines: dict[str, Baseline]
     findings: tuple[Finding, ...]
     status: str | None
+    external: ExternalMeter | None = None
+    cross_check: CrossCheck | None = None
+
+    def gap_from(self, time_s: float) -> IntervalRecord | None:
+        """The stretch between two queries that begins at this instant."""
+        place = bisect.bisect_left(self.intervals, time_s, key=lambda interval: interval.time_start_s)
+        found = self.intervals[place] if place < len(self.intervals) else None
+        return found if found is not None and found.name == "gap" and found.time_start_s == time_s else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +78,12 @@ def load_cell(directory: RunDirectory) -> CellResults:
         SchemaError: Damaged, or written by a newer version.
     """
     sessions = [_session(directory, number) for number in directory.sessions()]
-    by_number = {session.number: session.baselines for session in sessions}
+    by_number = {session.number: session for session in sessions}
     return CellResults(
         directory=directory,
         cell=directory.cell(),
         site_id=directory.site_id,
-        queries=[_filled(query, by_number.get(query.session, {})) for query in _valid(directory.queries())],
+        queries=[_filled(query, by_number.get(query.session)) for query in _valid(directory.queries())],
         sessions=sessions,
     )
 
@@ -108,6 +126,8 @@ def _session(directory: RunDirectory, number: int) -> SessionResults:
     findings += [
         Finding(code=FindingCode.IDLE_DRIFT, detail=baseline.device) for baseline in idle.values() if baseline.drifted
     ]
+    external = directory.external(number)
+    findings += external.findings if external else ()
     return SessionResults(
         number=number,
         manifest=manifest,
@@ -115,6 +135,8 @@ def _session(directory: RunDirectory, number: int) -> SessionResults:
         baselines=idle,
         findings=tuple(findings),
         status=end.status if end else None,
+        external=external,
+        cross_check=directory.cross_check(number),
     )
 
 
@@ -124,6 +146,14 @@ def _valid(queries: Sequence[QueryRecord]) -> list[QueryRecord]:
     return [query for query in queries if newest[query.prompt_id, query.mode] == query.session]
 
 
-def _filled(query: QueryRecord, idle: dict[str, Baseline]) -> QueryRecord:
-    readings = tuple(with_net(reading, idle.get(reading.device)) for reading in query.readings)
-    return query.model_copy(update={"readings": readings})
+def _filled(query: QueryRecord, session: SessionResults | None) -> QueryRecord:
+    """Net energy, and what followed the query above idle."""
+    if session is None:
+        return query
+    gap = session.gap_from(query.time_end_s)
+    after = {reading.device: reading for reading in gap.readings} if gap else {}
+    readings = []
+    for reading in query.readings:
+        idle = session.baselines.get(reading.device)
+        readings.append(with_tail(with_net(reading, idle), after.get(reading.device), idle))
+    return query.model_copy(update={"readings": tuple(readings)})

@@ -16,9 +16,10 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from harness import publish
+from harness import publish, wall
 from harness.config import RunSpec, load_run_spec
 from harness.errors import ExitCode, HarnessError, OutOfMemory, StorageFull, UsageError
+from harness.meter.cross_check import require_codecarbon
 from harness.progress import Progress
 from harness.records import FindingCode, Summary, slug
 from harness.report.receipt import receipt_of
@@ -115,6 +116,8 @@ class Study:
 
     def _prepare(self, jobs: list[Job]) -> None:
         """Every cell gets its directory before the first is measured, so that a killed run knows them all."""
+        if self.spec.cross_check is not None:
+            require_codecarbon()
         for job in jobs:
             sampled_boards(job.spec, job.device)  # what cannot be metered is refused before anything is written
         if not self.is_resumed:
@@ -141,7 +144,21 @@ class Study:
                 else:
                     return
 
+    def _join_external(self, console: Console) -> None:
+        """What was measured stands, whatever is wrong with somebody else's log."""
+        if self.spec.external_meter is None:
+            return
+        log = Path(self.spec.working_dir or ".") / self.spec.external_meter
+        try:
+            wall.apply(self.path, log)
+        except UsageError as error:
+            console.print(f"\nThe external meter's log was not joined: {error}\n  → {error.next_step}", soft_wrap=True)
+            later = f"{program()} report {self._name()} --external-meter {shlex.quote(str(log))}"
+            console.print(f"  → Then: {later}", soft_wrap=True)
+
     def _report(self, console: Console, failures: list[tuple[str, HarnessError]], *, pilot_only: bool) -> int:
+        if not pilot_only:
+            self._join_external(console)
         measured = publish.accounts(self.path)
         if measured and not pilot_only:
             page = publish.publish(self.path, measured)

@@ -16,7 +16,7 @@ import numpy as np
 from harness.attribution import exclusive
 from harness.meter.curve import Curve
 from harness.meter.meter import rebuilt
-from harness.records import MARK_CHANNEL, Channel, Phase, Reading
+from harness.records import MARK_CHANNEL, Channel, FindingCode, Phase, Reading
 from harness.results import CellResults, load_run
 
 RELATIVE_TOLERANCE = 1e-9
@@ -88,6 +88,9 @@ def _figures(results: CellResults) -> Iterator[tuple[str, str, Figure, Figure]]:
                     Phase(name=phase.name, time_start_s=phase.time_start_s, time_end_s=phase.time_end_s)
                     for phase in reading.phases
                 ]
+                shared = any(finding.code is FindingCode.HOST_SHARED for finding in reading.findings)
+                if shared and reading.energy_gross_j is None:
+                    continue  # withheld for what others did, which the raw readings do not show
                 again = exclusive.read(curve, reading.time_start_s, reading.time_end_s, phases) if curve else None
                 yield from _pairs(where, reading, again)
         yield from _spans(results, session.number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -105,14 +106,16 @@ def counter(
 
 
 def power_readings(power: Power, times_s: Sequence[float], window_s: float, *, channel: int = 0) -> Segment:
-    """Mean power over the `window_s` before each instant, as a sensor of power shows it."""
-    times = np.array(times_s)
+    """Mean power over the `window_s` before each update, polled just before the next one and at it."""
     values = [power.mean_w(time_s - window_s, time_s) for time_s in times_s]
+    polled = [times_s[0], *(time_s + moved_s for time_s in times_s[1:] for moved_s in (-0.001, 0.0))]
+    shown = [values[0], *(value for pair in pairwise(values) for value in pair)]
+    times = np.array(polled)
     return Segment(
         channel=np.full(len(times), channel, dtype=np.int64),
         time_before_s=times,
         time_after_s=times,
-        value=np.array(values),
+        value=np.array(shown),
     )
 
 

@@ -43,7 +43,7 @@ from tests.synthetic_power import (
 
 def curve_of(channel: Channel, segment: Segment) -> Curve:
     builder = CurveBuilder(channel)
-    builder.extend(segment, 0)
+    builder.extend(segment)
     builder.close()
     return builder.curve()
 

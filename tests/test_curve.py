@@ -34,7 +34,7 @@ GRID_S = 1 / 1024
 def curve_of(channel: Channel, *segments: Segment) -> Curve:
     builder = CurveBuilder(channel)
     for segment in segments:
-        builder.extend(segment, 0)
+        builder.extend(segment)
     builder.close()
     return builder.curve()
 
@@ -64,7 +64,8 @@ class Stream:
         powers = [factor * power_w for power_w in self.powers]
         if more is not None:
             powers[more[0]] += more[1]
-        values = powers
+        # A reading of power that does not change is the same update read again.
+        values = [power_w + factor * index / 1024 for index, power_w in enumerate(powers)]
         if self.channel.quantity is Quantity.ENERGY_J:
             lengths_s = np.diff(self.times, prepend=self.times[0]) * GRID_S
             values = (1024.0 + np.cumsum(np.array(powers) * lengths_s)).tolist()
@@ -202,9 +203,9 @@ def test_what_is_final_stays(stream: Stream, data: st.DataObject) -> None:
     segment = stream.segment()
     cut = data.draw(st.integers(0, len(segment.channel)))
     builder = CurveBuilder(stream.channel)
-    builder.extend(portion(segment, 0, cut), 0)
+    builder.extend(portion(segment, 0, cut))
     early, until_s = builder.curve(), builder.final_until_s
-    builder.extend(portion(segment, cut, len(segment.channel)), 0)
+    builder.extend(portion(segment, cut, len(segment.channel)))
     builder.close()
     n_early = len(early.time_s)
     assert n_early == 0 or early.time_s[-1] == until_s

@@ -17,8 +17,10 @@ from harness.cli import doctor
 from harness.environment import examination, gpu_checks, host_checks
 from harness.environment.diagnosis import Check, Diagnosis, GpuFacts
 from harness.environment.nvml import GpuProcess, Nvml, open_nvml
-from harness.records import Boundary, Method, Site
+from harness.meter.card import card_findings
+from harness.records import Boundary, Method, SensorCard, Site
 from harness.report.diagnosis import show
+from harness.report.sensor import account_of, show_sensors
 from tests.fake_nvml import library as fake
 from tests.test_diagnosis import NO_DRIVER, READABLE, gpu
 
@@ -84,7 +86,7 @@ def test_the_command_that_mends_rapl_stays_on_one_line() -> None:
 def test_exit_code_says_whether_there_is_a_sensor(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = argparse.Namespace(json=True, output_dir=Path("results"))
+    options = argparse.Namespace(json=True, sensor=False, output_dir=Path("results"))
     for found, code in ((diagnosis(gpu()), 0), (diagnosis(), 3)):
         monkeypatch.setattr(examination, "examine", lambda _directory, found=found: found)
         assert doctor.main(options) == code
@@ -165,6 +167,90 @@ def test_lost_board_is_counted_not_fatal(tmp_path: Path, fake_library: Path) -> 
     (driver,) = (check for check in json.loads(done.stdout)["checks"] if check["name"] == "NVIDIA driver")
     assert driver["status"] == "warn"
     assert "1 of 1 GPUs do not answer" in driver["what"]
+
+
+# ---------------------------------------------------------------------------------------------- sensor cards
+
+
+def test_sensor_cards_are_shown_with_what_runs_saw(tmp_path: Path, fake_library: Path) -> None:
+    boards = [fake.H100, fake.P100]
+    first = run_doctor(tmp_path, fake_library, boards, "--sensor")
+    assert first.returncode == 0, first.stderr
+    text = " ".join(first.stdout.split())
+    assert "GPU 0: NVIDIA H100 80GB HBM3" in text
+    assert "counter: moves every " in text
+    assert "counter sees all of the time: unknown until seen under load" in text
+    assert "not yet under load" in text
+    assert "idle power: 70.0 W" in text
+    assert "this board has none" in text
+    assert "`harness run`" in text
+    (path,) = (tmp_path / "cache" / "inference-energy-harness" / "sensors").glob(f"{fake.H100.uuid}*.json")
+    card = SensorCard.model_validate_json(path.read_text())
+    seen = card.model_copy(
+        update={
+            "integrates": False,
+            "duration_counter_window_s": 0.025,
+            "load_utc": "2026-01-02T03:04:05Z",
+            "ratio_counter_to_power": 1.2,
+            "ratio_counter_to_power_half_width": 0.02,
+        }
+    )
+    path.write_text(seen.model_dump_json())
+    second = run_doctor(tmp_path, fake_library, boards, "--sensor", "--json")
+    assert second.returncode == 0, second.stderr
+    h100, p100 = json.loads(second.stdout)["sensors"]
+    assert (h100["card"]["integrates"], h100["card"]["load_utc"]) == (False, "2026-01-02T03:04:05Z")
+    assert h100["card"]["idle_utc"] >= card.idle_utc
+    assert [finding["code"] for finding in h100["findings"]] == ["part_time_counter", "counter_against_power"]
+    assert {line["word"] for line in h100["lines"] if line["under_load"]} == {"doubt", "unknown"}
+    assert "sees only a part" in h100["verdict"]
+    assert p100["card"]["counter"] is False
+    assert "added-up power" in p100["verdict"]
+
+
+@pytest.mark.parametrize(("boards", "system"), [([], {}), ([fake.H100], {"init_return": 9})])
+def test_sensor_cards_of_no_board_end_with_a_next_step(
+    tmp_path: Path, fake_library: Path, boards: list[fake.Board], system: dict[str, int]
+) -> None:
+    config = tmp_path / "boards.conf"
+    fake.write_config(config, boards, fake.System(**system))  # type: ignore[arg-type]
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "doctor", "--sensor"],
+        env={**fake.environment(fake_library.parent, config), "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "→" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_sensor_cards_fit_the_terminal(width: int) -> None:
+    card = SensorCard(
+        uuid="GPU-11111111-0000-4000-8000-000000000001",
+        name="NVIDIA H100 80GB HBM3",
+        driver="570.133.20",
+        idle_utc="2026-11-24T12:00:00Z",
+        counter=True,
+        duration_tick_s=0.1,
+        instant_power=True,
+        duration_power_call_s=1e-4,
+        integrates=False,
+        duration_counter_window_s=0.025,
+        load_utc="2026-11-24T13:00:00Z",
+        ratio_counter_to_power=1.2,
+        ratio_counter_to_power_half_width=0.01,
+    )
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    show_sensors([account_of(card, card_findings(card))], console)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(len(line) for line in lines) <= width
+    # Everything but the board's name and the closing advice hangs below it.
+    board = lines[: lines.index("")]
+    assert all(line.startswith("  ") for line in board[1:])
 
 
 def test_announcing_the_verb_loads_nothing_heavy() -> None:

@@ -3,6 +3,7 @@
 Expected values never come from the library's own integral unless that integral is itself checked here first.
 """
 
+import itertools
 import json
 import math
 import os
@@ -18,9 +19,12 @@ import pytest
 from tests.fake_nvml import library as fake
 from tests.fake_nvml.library import (
     A100,
+    GH200,
     H100,
     P100,
+    RTX_4090_SLOW,
     V100,
+    Answer,
     Board,
     Fault,
     GpuProcess,
@@ -30,6 +34,7 @@ from tests.fake_nvml.library import (
     burst,
     constant,
     decay,
+    query,
     ramp,
     sinusoid,
     square_wave,
@@ -729,3 +734,106 @@ def test_build_is_cached_and_says_what_is_missing(
 def test_impossible_boards_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_call_can_be_made_to_answer_anything_for_a_while(probe: Probe) -> None:
+    probe.configure(
+        replace(
+            H100,
+            answers=(
+                Answer("field:186", 0, 1000.0, 1001.0),
+                Answer("nvmlDeviceGetPowerUsage", 5_000_000, 1000.0, 1001.0),
+                Answer("nvmlDeviceGetTotalEnergyConsumption", 7, 1000.0, 1001.0),
+            ),
+        )
+    )
+    out = probe.run("""
+for key, time_s in (("before", 999.9), ("while", 1000.5), ("after", 1001.0)):
+    at(time_s)
+    power_mw, energy_mj = (field(h, number)[0][2] for number in (186, 83))
+    out[key] = [power_mw, n.nvmlDeviceGetPowerUsage(h), n.nvmlDeviceGetTotalEnergyConsumption(h), energy_mj]
+""")
+    assert out["while"] == [0, 5_000_000, 7, 7]
+    assert out["before"][:2] == out["after"][:2] == [70_000, 70_000]
+    assert out["after"][2] == out["after"][3] > out["before"][2] > 1_000_000
+
+
+@pytest.mark.parametrize(("code", "refused"), [(0, [0, 1, 0]), (3, [3, 1, 0])])
+def test_a_shy_board_does_not_like_to_be_asked_again_soon(probe: Probe, code: int, refused: list[int]) -> None:
+    probe.configure(replace(H100, power_shy_s=0.1, power_shy_code=code))
+    out = probe.run("""
+out["w"] = []
+for time_s in (1000.0, 1000.05, 1000.09, 1000.11, 1000.15, 1000.3):
+    at(time_s)
+    out["w"] += field(h, 186)
+""")
+    fine = [0, 1, 70_000]
+    assert out["w"] == [fine, refused, refused, fine, refused, fine]
+
+
+def test_nvml_can_be_shut_down_by_somebody_else_once(probe: Probe) -> None:
+    probe.configure(H100, system=System(shutdown_at_s=1e9))
+    out = probe.run("""
+at(1e9 - 1.0)
+out["before"] = error(n.nvmlDeviceGetPowerUsage, h)
+at(1e9)
+out["then"] = [error(n.nvmlDeviceGetPowerUsage, h), error(n.nvmlDeviceGetPowerUsage, h)]
+n.nvmlInit()
+h = n.nvmlDeviceGetHandleByIndex(0)
+out["again"] = error(n.nvmlDeviceGetPowerUsage, h)
+""")
+    assert out["before"] == out["again"] == {"value": 70_000}
+    assert out["then"] == ["NVMLError_Uninitialized"] * 2
+
+
+def test_a_board_warms_up(probe: Probe) -> None:
+    warming = {"temperature_end_c": 84.0, "temperature_start_s": 1000.0, "temperature_time_constant_s": 10.0}
+    probe.configure(replace(H100, **warming))  # type: ignore[arg-type]
+    out = probe.run("""
+out["c"] = []
+for time_s in (900.0, 1000.0, 1010.0, 1100.0):
+    at(time_s)
+    out["c"].append([n.nvmlDeviceGetTemperatureV(h, 0), n.nvmlDeviceGetTemperature(h, 0)])
+""")
+    after_one_s = round(34.0 + 50.0 * (1.0 - math.exp(-1.0)))
+    assert out["c"] == [[value, value] for value in (34, 34, after_one_s, 84)]
+
+
+def test_a_modules_sensor_covers_its_cpu_and_the_truth_does_not(probe: Probe, library_path: Path) -> None:
+    probe.configure(GH200)
+    out = probe.run("""
+at(2000.05)
+first = n.nvmlDeviceGetTotalEnergyConsumption(h)
+out["power"] = field(h, 186)[0][2]
+at(2010.05)
+out["j"] = (n.nvmlDeviceGetTotalEnergyConsumption(h) - first) / 1000.0
+out["c2c"] = n.nvmlDeviceGetC2cModeInfoV(h).isC2cEnabled
+""")
+    assert out == {"power": 220_000, "j": pytest.approx(2200.0, abs=0.0011), "c2c": 1}
+    assert Truth(library_path, probe.config_path).energy_j(0, 2000.0, 2010.0) == pytest.approx(700.0)
+
+
+def test_a_slow_board_refreshes_twice_a_second(probe: Probe) -> None:
+    probe.configure(replace(RTX_4090_SLOW, load=(ramp(1000.0, 1100.0, 0.0, 100.0),)))
+    out = probe.run("""
+seen = {"j": [], "w": []}
+for k in range(400):
+    at(1010.0 + 0.01 * k)
+    seen["j"].append(n.nvmlDeviceGetTotalEnergyConsumption(h))
+    seen["w"].append(field(h, 186)[0][2])
+for key, values in seen.items():
+    out[key] = [k for k in range(1, len(values)) if values[k] != values[k - 1]]
+""")
+    for changes in out.values():
+        assert len(changes) in {7, 8}
+        assert {later - earlier for earlier, later in itertools.pairwise(changes)} == {50}
+
+
+def test_a_query_begins_late_and_leaves_a_tail(library_path: Path, config_path: Path) -> None:
+    load = query(1000.0, 1001.0, 300.0, launch_delay_s=0.1, tail_w=50.0, tail_time_constant_s=0.2)
+    write_config(config_path, [replace(H100, load=load)])
+    truth = Truth(library_path, config_path)
+    assert truth.energy_j(0, 1000.0, 1001.0) == pytest.approx(70.0 + 270.0)
+    assert truth.energy_j(0, 1001.0, 1101.0) == pytest.approx(7000.0 + 10.0)
+    assert truth.power_w(0, 1000.05) == pytest.approx(70.0)
+    assert query(1000.0, 1001.0, 300.0) == (burst(1000.0, 1001.0, 300.0),)

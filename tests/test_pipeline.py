@@ -58,7 +58,7 @@ from harness.scoring.catalogue import scorer
 from harness.store import segments
 from harness.store.run_directory import RunDirectory
 from harness.verify import verify
-from tests.synthetic_power import COUNTER, PACKAGE, Power, counter, joined, marks, tick_times
+from tests.synthetic_power import COUNTER, PACKAGE, Power, counter, joined, tick_times
 
 IDLE_W = 70.0
 N_WARM_UP = 2
@@ -294,15 +294,23 @@ def test_every_query_is_the_integral_of_its_power(stepped: Rig) -> None:
     assert sum(inside) >= 12  # of 95 % intervals; the share is checked at all phases below
 
 
+def portion_of(rows: Segment, chosen: np.typing.NDArray[np.bool_]) -> Segment:
+    return Segment(
+        channel=rows.channel[chosen],
+        time_before_s=rows.time_before_s[chosen],
+        time_after_s=rows.time_after_s[chosen],
+        value=rows.value[chosen],
+    )
+
+
 def errors_at_all_phases(stepped: Rig, *, shorter_than_s: float, from_s: float) -> tuple[float, float]:
     """Mean relative error of queries of some length, and the share inside their intervals, over 40 phases."""
-    segments_on_disk = list(stepped.store.segments(1))
-    edges_s = np.concatenate([rows.time_after_s[rows.channel == MARK_CHANNEL] for rows in segments_on_disk])
+    edges = [portion_of(rows, rows.channel == MARK_CHANNEL) for rows in stepped.store.segments(1)]
     chosen = [query for query in stepped.store.queries() if from_s <= query.duration_s < shorter_than_s]
     errors, inside = [], []
     for seed, phase_s in enumerate(np.linspace(0.0, 0.1, 40, endpoint=False).tolist()):
         ticks = counter(stepped.power, tick_times(0.1, 30.0, phase_s=phase_s), bracket_s=0.0005, seed=seed)
-        (curve,) = rebuilt([COUNTER], [joined(marks(*edges_s.tolist()), ticks)])
+        (curve,) = rebuilt([COUNTER], [joined(*edges, ticks)])
         for query in chosen:
             span = (query.time_start_s, query.time_end_s)
             error_j = abs(curve.energy_j(*span) - stepped.power.energy_j(*span))

@@ -18,6 +18,9 @@ DIMENSIONLESS = {
     "Sample": {"value"},  # its channel's quantity names the unit
     "Channel": {"gain_half_width"},  # relative
     "SensorCard": {"ratio_counter_to_power", "ratio_counter_to_power_half_width"},
+    "LoadStep": {"share", "share_scatter", "share_missing"},
+    "NodeGain": {"gain", "gain_half_width", "gain_host", "gain_host_half_width"},  # watts per watt
+    "ExternalMeter": {"correlation"},
     "ModeSummary": {"prompt_tokens", "output_tokens"},  # counts, as means
     "Comparison": {"tokens", "energy_per_token", "duration_per_token"},  # ratios
 }

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +18,7 @@ import yaml
 from harness import load_results
 from harness.cli.parser import run_verb
 from harness.errors import ExitCode
+from harness.records import FindingCode
 from harness.results import load_run
 from harness.store.run_directory import run_path
 from tests.fake_nvml import library as fake
@@ -33,6 +32,10 @@ MECHANISM = {
     "thinking_end": "</think>",
     "modes": {"off": {"template": {"enable_thinking": False}}, "on": {"template": {"enable_thinking": True}}},
 }
+
+
+SCREEN = fake.GpuProcess(4_000_001, 2**20, graphics=True)
+CO_TENANT = fake.GpuProcess(4_000_002, 2**30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +91,27 @@ def unwrapped(output: str) -> str:
     return "".join(output.split())
 
 
-def started(arguments: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+INTERRUPTED_AFTER = 5
+INTERRUPTED_RUN = f"""
+import os, signal
+from harness.__main__ import main
+from harness.progress import Progress
+
+def ended(self, index, ended=Progress.ended):
+    ended(self, index)
+    if index + 1 == {INTERRUPTED_AFTER}:
+        os.kill(os.getpid(), signal.SIGINT)
+
+Progress.ended = ended
+main()
+"""
+"""`harness`, whose user presses Ctrl-C right after the fifth query, however fast the machine is."""
+
+
+def started(arguments: Sequence[str], environment: dict[str, str], *, interrupted: bool) -> subprocess.Popen[str]:
+    program = ["-c", INTERRUPTED_RUN] if interrupted else ["-m", "harness"]
     return subprocess.Popen(
-        [sys.executable, "-m", "harness", *arguments],
+        [sys.executable, *program, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -100,27 +121,29 @@ def started(arguments: Sequence[str], environment: dict[str, str]) -> subprocess
 
 @pytest.fixture(scope="module")
 def finished(place: Place, fake_nvml: Path) -> Finished:
-    """A run on a fake H100 that draws 300 W, interrupted in the middle and resumed."""
+    """A run on a fake H100 that draws 300 W and a screen, interrupted in the middle and resumed.
+
+    In the second session somebody else begins to compute on the board once the model is loaded.
+    """
     config = place.root / "boards.conf"
-    fake.write_config(config, [replace(H100, load=(constant(230.0),))])
+    board = replace(H100, load=(constant(230.0),), processes=(SCREEN,))
+    fake.write_config(config, [board])
     environment = fake.environment(fake_nvml.parent, config)
     quick = ("--set", "idle_duration_s=0.5", "--num-prompts", str(N_PROMPTS))
-    with started(place.arguments("--meter-gpus", "all", *quick), environment) as first:
-        assert first.stdout is not None
-        shown = []
-        for line in first.stdout:
-            shown.append(line)
-            if line.startswith("Measuring") and "modes" in line:
-                time.sleep(0.7)
-                first.send_signal(signal.SIGINT)
-                break
-        shown += first.stdout.readlines()
+    arguments = place.arguments("--meter-gpus", "all", *quick)
+    with started(arguments, environment, interrupted=True) as first:
+        shown, _ = first.communicate(timeout=120)
     n_before = len(load_run(run_path("latest", place.results))[0].queries)
     resume = ["run", "--resume", "latest", "--output-dir", str(place.results)]
-    with started(resume, environment) as second:
-        output, _ = second.communicate(timeout=120)
+    with started(resume, environment, interrupted=False) as second:
+        assert second.stdout is not None
+        output = ""
+        for line in second.stdout:
+            output += line
+            if line.startswith("Warming up"):
+                fake.write_config(config, [replace(board, processes=(SCREEN, CO_TENANT))])
     return Finished(
-        interrupted=(first.returncode, "".join(shown)),
+        interrupted=(first.returncode, shown),
         n_before=n_before,
         resumed=(second.returncode, output),
         path=run_path("latest", place.results),
@@ -134,7 +157,7 @@ def test_an_interrupt_says_how_to_go_on_and_keeps_what_is_final(finished: Finish
     assert "Interrupted. Every query whose energy was final is on disk." in output
     assert "run --resume" in output
     assert "Traceback" not in output
-    assert 0 < finished.n_before < 2 * N_PROMPTS
+    assert 0 < finished.n_before <= INTERRUPTED_AFTER < 2 * N_PROMPTS
 
 
 def test_a_resumed_run_measures_just_what_is_missing(finished: Finished) -> None:
@@ -167,6 +190,19 @@ def test_it_ends_with_the_table_and_the_files(finished: Finished) -> None:
     assert (finished.path / "run.yaml").is_file()
 
 
+def test_the_sensor_is_looked_at_once_and_its_card_is_in_every_manifest(finished: Finished) -> None:
+    looking = "Looking at the GPU's sensor"
+    assert looking in finished.interrupted[1]
+    assert looking not in finished.resumed[1]
+    (results,) = load_run(finished.path)
+    for session in results.sessions:
+        assert session.manifest is not None
+        (card,) = session.manifest.sensor_cards
+        assert card.uuid == H100.uuid
+        assert card.duration_tick_s == pytest.approx(0.1, rel=0.1)
+        assert card.integrates is None  # the fake board's power does not follow the queries
+
+
 def test_every_energy_is_that_of_the_fake_board(finished: Finished) -> None:
     (results,) = load_run(finished.path)
     for query in results.queries:
@@ -180,6 +216,18 @@ def test_every_energy_is_that_of_the_fake_board(finished: Finished) -> None:
         # It draws the same when idle; a busy machine's late polls widen the baseline's interval.
         assert reading.energy_net_half_width_j is not None
         assert reading.energy_net_j == pytest.approx(0.0, abs=2 * reading.energy_net_half_width_j)
+
+
+def test_who_else_was_on_the_board_is_told(finished: Finished) -> None:
+    (results,) = load_run(finished.path)
+    first, second = results.sessions
+    for session in (first, second):
+        assert session.manifest is not None
+        codes = {finding.code for finding in session.manifest.findings}
+        assert FindingCode.DISPLAY_ON_BOARD in codes
+        assert FindingCode.OTHER_PROCESSES not in codes
+    told = [finding.detail for finding in results.findings if finding.code is FindingCode.OTHER_PROCESSES]
+    assert told == [f"{H100.uuid}: process {CO_TENANT.pid} (came while it was measured)"]
 
 
 def test_verify_agrees_with_everything(finished: Finished, place: Place, capsys: pytest.CaptureFixture[str]) -> None:

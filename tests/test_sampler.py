@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -79,15 +80,12 @@ def test_ticks_are_caught_at_their_edges_and_hold_the_true_energy(start: Start, 
     time.sleep(2.0)
     stats = recorder.stop()
     rows = recorder.drain()
-    kinds = [(channel.device, channel.method, channel.quantity) for channel in recorder.channels]
-    assert kinds == [
-        (uuid, method, quantity)
-        for uuid in (H100.uuid, SECOND.uuid)
-        for method, quantity in ((Method.NVML_COUNTER, Quantity.ENERGY_J), (Method.NVML_POWER, Quantity.POWER_W))
-    ]
+    kinds = [(channel.device, channel.quantity) for channel in recorder.channels]
+    assert kinds == [(uuid, quantity) for uuid in (H100.uuid, SECOND.uuid) for quantity in Quantity]
+    assert [channel.method for channel in recorder.channels[:2]] == [Method.NVML_COUNTER, Method.NVML_POWER]
     assert {channel.boundary for channel in recorder.channels} == {Boundary.GPU_BOARD}
     truth = Truth(fake_nvml, config)
-    for device, (channel, phase_s) in enumerate(((0, H100.tick_phase_s), (2, SECOND.tick_phase_s))):
+    for device, (channel, phase_s) in enumerate(((0, H100.tick_phase_s), (5, SECOND.tick_phase_s))):
         caught = samples(rows, channel)
         assert len(caught) > 15
         # A poll that a busy machine put off by a whole tick says less, but nothing false: the last tick is in it.
@@ -104,8 +102,6 @@ def test_ticks_are_caught_at_their_edges_and_hold_the_true_energy(start: Start, 
     assert recorder.lost() == ()
     assert stats is not None
     assert stats.n_samples == len(rows.channel)
-    # The ticks' period is learnt: polled finely around them only, not all the time.
-    assert stats.n_polls / stats.duration_s < 450.0
 
 
 def test_a_sampler_that_is_held_up_still_knows_when_the_last_tick_was(start: Start) -> None:
@@ -116,7 +112,11 @@ def test_a_sampler_that_is_held_up_still_knows_when_the_last_tick_was(start: Sta
     time.sleep(0.65)
     sampler.resume()
     time.sleep(0.4)
-    recorder.stop()
+    stats = recorder.stop()
+    assert stats is not None
+    assert stats.n_late >= 1
+    assert stats.n_missed is not None
+    assert stats.n_missed > 20  # thirty regular polls, and five ticks
     caught = samples(recorder.drain(), 0)
     silent = [index for index in range(1, len(caught)) if caught[index][1] - caught[index - 1][1] > 0.4]
     assert len(silent) == 1
@@ -152,21 +152,16 @@ def test_a_burst_between_two_marks_is_its_integral(start: Start, fake_nvml: Path
     assert whole_j == pytest.approx(counted[-1][2] - counted[0][2], rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"), [("lost_after_s", "stopped answering"), ("counter_reset_at_s", "went backwards")]
-)
-def test_a_board_that_is_lost_is_said_so_and_what_came_before_stays(
-    start: Start, config: Path, fault: str, words: str
-) -> None:
+def test_a_board_that_is_lost_is_said_so_and_what_came_before_stays(start: Start, config: Path) -> None:
     recorder = start(H100)
-    write_config(config, [replace(H100, **{fault: time.monotonic() + 0.5})])  # type: ignore[arg-type]
+    write_config(config, [replace(H100, lost_after_s=time.monotonic() + 0.5)])
     assert recorder.lost() == ()
     deadline_s = time.monotonic() + 5.0
     while not recorder.lost() and time.monotonic() < deadline_s:
         time.sleep(0.02)
     (finding,) = recorder.lost()
     assert finding.code is FindingCode.SENSOR_LOST
-    assert words in finding.detail
+    assert "stopped answering" in finding.detail
     assert recorder.stop() is not None
     values = [value_j for _, _, value_j in samples(recorder.drain(), 0)]
     assert len(values) >= 3
@@ -215,6 +210,93 @@ def test_no_sampler_outlives_a_killed_parent(config: Path) -> None:
     assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
 
 
+FORKING_PARENT = PARENT.replace("time.sleep(60)", "import os\nos.fork()\ntime.sleep(60)")
+
+
+def test_nor_does_it_live_on_because_a_forked_worker_holds_its_pipe(config: Path) -> None:
+    write_config(config, [H100])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", FORKING_PARENT, H100.uuid],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    with parent:
+        assert parent.stdout is not None
+        sampler = psutil.Process(int(parent.stdout.readline()))
+        deadline_s = time.monotonic() + 10.0
+        while len(psutil.Process(parent.pid).children()) < 2 and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        (worker,) = (child for child in psutil.Process(parent.pid).children() if child != sampler)
+        parent.send_signal(signal.SIGKILL)
+        try:
+            parent.wait(5.0)
+            _, alive = psutil.wait_procs([sampler], timeout=5.0)
+            assert worker.is_running()
+            assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
+        finally:
+            worker.kill()
+
+
+def test_it_lives_on_when_the_thread_that_started_it_has_ended(config: Path) -> None:
+    write_config(config, [H100])
+    recorder = SamplerProcess(nvml_uuids=(H100.uuid,))
+    thread = threading.Thread(target=recorder.start, args=(0.0,))
+    thread.start()
+    thread.join()
+    recorder.drain()
+    time.sleep(0.5)
+    assert recorder.lost() == ()
+    assert recorder.stop() is not None
+    assert len(recorder.drain().channel) > 10
+
+
+def test_a_killed_sampler_is_no_zombie_even_if_nobody_asks_for_it(start: Start) -> None:
+    start(H100)
+    (sampler,) = psutil.Process().children()
+    sampler.kill()
+    deadline_s = time.monotonic() + 5.0
+    while psutil.pid_exists(sampler.pid) and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    assert not psutil.pid_exists(sampler.pid)
+
+
+SCRIPT_WITHOUT_GUARD = """
+import sys, time
+print("imported", flush=True)
+from harness.meter.recorder import SamplerProcess
+recorder = SamplerProcess(nvml_uuids=(sys.argv[1],))
+recorder.start(0.0)
+recorder.drain()
+start_s = time.monotonic()
+n = 0
+while time.monotonic() - start_s < 2.0:  # the interpreter is never let go of willingly
+    n += 1
+stats = recorder.stop()
+rows = recorder.drain()
+ticks_s = rows.time_after_s[rows.channel == 0]
+print(len(ticks_s), stats.n_missed)
+"""
+
+
+def test_a_script_without_a_main_guard_and_with_a_busy_interpreter_is_served(config: Path, tmp_path: Path) -> None:
+    write_config(config, [H100])
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT_WITHOUT_GUARD)
+    done = subprocess.run(
+        [sys.executable, str(script), H100.uuid],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    imported, counts = done.stdout.splitlines()
+    assert imported == "imported"
+    n_ticks, n_missed = (int(count) for count in counts.split())
+    assert n_ticks + n_missed >= 19
+    assert n_ticks >= 15
+
+
 def test_an_interrupt_at_the_terminal_does_not_reach_the_sampler(start: Start) -> None:
     recorder = start(H100)
     (sampler,) = psutil.Process().children()
@@ -252,7 +334,7 @@ def test_without_a_counter_power_is_read_and_its_window_said(start: Start, board
     recorder = start(replace(board, load=(constant(33.0),)))
     time.sleep(0.3)
     recorder.stop()
-    (channel,) = recorder.channels
+    channel, *_ = recorder.channels
     assert (channel.method, channel.quantity) == (Method.NVML_POWER, Quantity.POWER_W)
     assert channel.duration_window_s == window_s
     powers = [power_w for _, _, power_w in samples(recorder.drain(), 0)]
@@ -308,8 +390,9 @@ def test_packages_and_dram_are_read_and_nothing_that_overlaps_them(powercap: Pow
     for channel in sensor.channels:
         assert (channel.boundary, channel.method) == (Boundary.HOST, Method.RAPL)
         assert channel.quantity is Quantity.ENERGY_J
+    powercap.zone("0", "package-0", 5_000_100)
     before_s = time.monotonic()
-    (first, *_) = sensor.poll()
+    (first,) = sensor.poll()
     assert before_s <= first.time_before_s <= first.time_after_s <= time.monotonic()
     assert sensor.next_poll_s(time.monotonic()) > first.time_after_s
     sensor.close()
@@ -319,7 +402,7 @@ def test_a_counter_that_wraps_goes_on_rising(powercap: Powercap) -> None:
     powercap.zone("0", "package-0", powercap.RANGE_UJ - 2_000_000)
     sensor = RaplSensor(powercap.root)
     first = values_of(sensor)["cpu-package-0"]
-    for energy_uj, risen_j in ((1_000_000, 3.0), (4_000_000, 6.0), (500_000, powercap.RANGE_UJ / 1e6 + 2.5)):
+    for energy_uj, risen_j in ((1_000_000, 3.0), (4_000_000, 6.0), (9_000_000, 11.0)):
         powercap.zone("0", "package-0", energy_uj)
         assert values_of(sensor)["cpu-package-0"] - first == pytest.approx(risen_j)
 

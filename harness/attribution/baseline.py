@@ -57,6 +57,19 @@ def with_net(reading: Reading, baseline: Baseline | None) -> Reading:
     )
 
 
+def with_tail(reading: Reading, after: Reading | None, baseline: Baseline | None) -> Reading:
+    """The reading with the energy above idle that followed it; unchanged where that is not known.
+
+    Args:
+        reading: A query's.
+        after: The same device's between the query's end and the next query.
+        baseline: The session's idle power of that device.
+    """
+    if after is None or baseline is None or after.energy_gross_j is None or reading.energy_gross_j is None:
+        return reading
+    return reading.model_copy(update={"energy_tail_j": after.energy_gross_j - baseline.power_idle_w * after.duration_s})
+
+
 def _baseline(device: str, readings: Sequence[Reading]) -> Baseline:
     powers = [_energy_j(reading) / reading.duration_s for reading in readings]
     power_w = sum(powers) / len(powers)

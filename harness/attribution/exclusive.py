@@ -23,6 +23,8 @@ AVERAGING_TOO_LONG_S = 0.5
 """A sensor that averages over longer than this cannot resolve short intervals."""
 SHORTEST_AVERAGED_S = 3.0
 GAP_PERIODS = 5.0
+RAPL_GAP_LONGEST_S = 30.0
+"""Longer, and a RAPL counter may have wrapped more than once unseen: 65 kJ are 234 s at 280 W, or 33 s at 2 kW."""
 SHORT_PERIODS = 2.0
 
 
@@ -46,7 +48,7 @@ def read(
         A reading whose energy is null, with a finding, where the curve cannot answer.
     """
     findings = _findings(curve, time_start_s, time_end_s)
-    known = not any(finding.code in _NULLS for finding in findings)
+    known = not any(finding.code in _NULLS for finding in findings) and curve.is_known(time_start_s, time_end_s)
     covered = curve.covers(time_start_s, time_end_s)
     return Reading(
         device=curve.channel.device,
@@ -57,6 +59,7 @@ def read(
         time_end_s=time_end_s,
         energy_gross_j=curve.energy_j(time_start_s, time_end_s) if known else None,
         energy_gross_half_width_j=curve.half_width_j(time_start_s, time_end_s) if known else None,
+        energy_blind_half_width_j=curve.blind_half_width_j(time_start_s, time_end_s) if known else None,
         n_samples=curve.n_samples(time_start_s, time_end_s),
         duration_gap_largest_s=curve.duration_gap_largest_s(time_start_s, time_end_s) if covered else None,
         phases=tuple(
@@ -86,13 +89,16 @@ def _findings(curve: EnergyCurve, time_start_s: float, time_end_s: float) -> tup
     if channel.method is Method.ESTIMATED:
         return (Finding(code=FindingCode.ESTIMATED_ENERGY),)
     findings = []
+    if channel.method is Method.RAPL and curve.duration_gap_largest_s(time_start_s, time_end_s) > RAPL_GAP_LONGEST_S:
+        detail = f"nothing was polled for over {RAPL_GAP_LONGEST_S:g} s: how often the counter wrapped is not known"
+        findings.append(Finding(code=FindingCode.NO_READINGS, detail=detail))
     if _is_averaged_away(curve, duration_s):
         findings.append(Finding(code=FindingCode.AVERAGED_POWER_ONLY))
     if period_s is not None and duration_s < SHORT_PERIODS * period_s:
         findings.append(Finding(code=FindingCode.SHORTER_THAN_TWO_TICKS))
     if period_s is not None and curve.duration_gap_largest_s(time_start_s, time_end_s) > GAP_PERIODS * period_s:
         findings.append(Finding(code=FindingCode.READING_GAP))
-    return tuple(findings)
+    return (*findings, *curve.findings(time_start_s, time_end_s))
 
 
 def _is_averaged_away(curve: EnergyCurve, duration_s: float) -> bool:

@@ -13,7 +13,7 @@ from typing import NoReturn
 import harness
 from harness.errors import ExitCode, HarnessError
 
-VERBS = ("run", "report", "verify", "models", "doctor")
+VERBS = ("run", "report", "verify", "meter", "models", "doctor")
 
 
 class Parser(argparse.ArgumentParser):

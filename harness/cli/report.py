@@ -19,6 +19,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("run", nargs="?", default="latest", metavar="RUN", help="a path, a run id, or latest (default)")
     parser.add_argument("--output-dir", default="results", metavar="DIR", help="where run ids are looked up")
+    parser.add_argument("--external-meter", metavar="FILE.csv", help="join the log of a wall meter or BMC with the run")
     parser.add_argument("--markdown", action="store_true", help="print the receipt as Markdown instead")
     parser.set_defaults(main=main)
 
@@ -32,8 +33,11 @@ def main(options: argparse.Namespace) -> int:
     from harness.report.terminal import PatientConsole, Place, print_receipt
     from harness.store.run_directory import run_path
     from harness.study import exit_code
+    from harness.wall import apply
 
     run = run_path(options.run, Path(options.output_dir), measured=True)
+    if options.external_meter is not None:
+        apply(run, Path(options.external_meter))
     measured = publish.accounts(run)
     if not measured:
         raise UsageError(f"{run} holds no finished query.", f"Resume it: harness run --resume {options.run}")

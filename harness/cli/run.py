@@ -52,6 +52,8 @@ def add_parser(subparsers: Subparsers) -> None:
     how.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:N")
     how.add_argument("--trust-remote-code", action="store_true", help="execute the model's own code (recorded)")
     how.add_argument("--meter-gpus", metavar="auto|all|none|UUID|INDEX,...", help="auto: those that hold the model")
+    how.add_argument("--external-meter", metavar="FILE.csv", help="log of a wall meter or BMC, beside our figures")
+    how.add_argument("--cross-check", metavar="codecarbon", help="its own number over the queries, beside ours")
     how.add_argument("--set", action="append", default=[], metavar="a.b=c", help="any key of a run file")
     out = parser.add_argument_group("what is kept")
     out.add_argument("--output-dir", metavar="DIR", help="default: results")

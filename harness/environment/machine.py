@@ -11,15 +11,17 @@ import os
 import platform
 import socket
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 import harness
 from harness.environment.nvml import Nvml, open_nvml
-from harness.environment.visibility import resolve_visible
-from harness.records import Board, Site
+from harness.environment.visibility import holder_of, order_doubt, resolve_visible
+from harness.records import Board, Finding, Site
 
 PACKAGES = (
     "torch",
@@ -64,14 +66,43 @@ def visible_gpus() -> list[Board]:
     """The boards that CUDA shows to this process, in CUDA's order; MIG slices as the board they are on.
 
     With boards of different models CUDA counts the fastest first unless `CUDA_DEVICE_ORDER=PCI_BUS_ID`, and
-    only CUDA knows which it takes for the fastest: numbers are read in PCI order here.
+    only CUDA knows which it takes for the fastest. Where torch has started CUDA in this process it is asked; else
+    numbers are read in PCI order, and `device_order_doubt` says where that is a guess.
     """
     nvml = open_nvml()
     if not isinstance(nvml, Nvml):
         return []
     boards = {board.uuid: board for board in nvml.boards()}
-    visible = resolve_visible(os.environ.get("CUDA_VISIBLE_DEVICES"), list(boards), mig_parents=nvml.mig_parents())
-    return [boards[uuid] for uuid in dict.fromkeys(gpu.uuid for gpu in visible)]
+    parents = nvml.mig_parents()
+    seen = _seen_by_torch(sys.modules.get("torch"))
+    if seen:
+        shown = [holder for uuid in seen if (holder := holder_of(uuid, list(boards), parents)) is not None]
+    else:
+        visible = resolve_visible(os.environ.get("CUDA_VISIBLE_DEVICES"), list(boards), mig_parents=parents)
+        shown = [gpu.uuid for gpu in visible]
+    return [boards[uuid] for uuid in dict.fromkeys(shown)]
+
+
+def device_order_doubt() -> Finding | None:
+    """Whether it is a guess which boards `visible_gpus` gives, because CUDA numbers them by their speed."""
+    nvml = open_nvml()
+    if not isinstance(nvml, Nvml) or _seen_by_torch(sys.modules.get("torch")):
+        return None
+    return order_doubt(os.environ, [board.name for board in nvml.boards()])
+
+
+def _seen_by_torch(torch: Any) -> tuple[str, ...]:
+    """UUIDs of the devices that torch sees, in CUDA's order; none where it has not started CUDA.
+
+    torch is never imported for it, nor made to start CUDA, which would take memory on every board.
+    """
+    cuda = getattr(torch, "cuda", None)
+    if cuda is None or not cuda.is_initialized():
+        return ()
+    properties = [cuda.get_device_properties(index) for index in range(cuda.device_count())]
+    if not all(hasattr(each, "uuid") for each in properties):  # an older torch
+        return ()
+    return tuple(f"GPU-{each.uuid}" for each in properties)
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

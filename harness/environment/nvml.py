@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import psutil
+from pydantic import Field
 
 from harness.records import Board, Record
 from harness.units import J_PER_MJ, W_PER_MW
@@ -24,6 +25,8 @@ FIELD_POWER_INSTANT = 186
 UNION_MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 """Of a field's value, by its `valueType`."""
 
+MODULES = ("GH200", "GB200", "GB300")
+"""Parts of the names of boards that share a module, and its sensor, with a CPU."""
 VGPU_GUEST = 2
 """`NVML_GPU_VIRTUALIZATION_MODE_VGPU`."""
 
@@ -63,7 +66,9 @@ class BoardState(Record):
     power_usage_w: float | None
     energy_counter_j: float | None
     vgpu: bool | None
-    processes: tuple[GpuProcess, ...] | None
+    processes: tuple[GpuProcess, ...] | None = Field(description="without this process and what it started")
+    lists_us: bool = Field(default=False, description="this process, or one that it started, is listed by its number")
+    module_scope: bool = Field(default=False, description="the sensor covers a CPU and its memory too")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +86,20 @@ class Nvml:
         self._library = library
 
     def ask(self, name: str, *arguments: object) -> Any:
-        """Call NVML's function `name`; None where board, driver or package do not know it."""
+        """Call NVML's function `name`; None where board, driver or package do not know it.
+
+        Another library in this process may have shut NVML down: then it is started again.
+        """
         call = getattr(self._library, name, None)
         if call is None:
             return None
         try:
+            return call(*arguments)
+        except self._library.NVMLError as error:
+            if error.value != self._library.NVML_ERROR_UNINITIALIZED:
+                return None
+        try:
+            self._library.nvmlInit()
             return call(*arguments)
         except self._library.NVMLError:
             return None
@@ -181,12 +195,15 @@ class Nvml:
         )
 
     def _state(self, index: int, handle: Any) -> BoardState:
-        memory = self.ask("nvmlDeviceGetMemoryInfo", handle)
+        memory = self._memory(handle)
         temperature_c = self.ask("nvmlDeviceGetTemperatureV", handle, 0)
         if temperature_c is None:  # the older call, which newer drivers announce to drop
             temperature_c = self.ask("nvmlDeviceGetTemperature", handle, 0)
         utilization = self.ask("nvmlDeviceGetUtilizationRates", handle)
         virtualization = self.ask("nvmlDeviceGetVirtualizationMode", handle)
+        processes, lists_us = self._processes(handle)
+        c2c = self.ask("nvmlDeviceGetC2cModeInfoV", handle)
+        name = str(self.ask("nvmlDeviceGetName", handle))
         return BoardState(
             index=index,
             memory_used_bytes=None if memory is None else int(memory.used),
@@ -197,8 +214,16 @@ class Nvml:
             power_usage_w=_watts(self.ask("nvmlDeviceGetPowerUsage", handle)) or None,
             energy_counter_j=self._energy_j(handle),
             vgpu=None if virtualization is None else virtualization == VGPU_GUEST,
-            processes=self._processes(handle),
+            processes=processes,
+            lists_us=lists_us,
+            module_scope=bool(c2c is not None and c2c.isC2cEnabled) or any(module in name for module in MODULES),
         )
+
+    def _memory(self, handle: Any) -> Any:
+        """What is used and what is reserved are told apart by newer drivers only."""
+        version = getattr(self._library, "nvmlMemory_v2", None)
+        newer = None if version is None else self.ask("nvmlDeviceGetMemoryInfo", handle, version)
+        return newer or self.ask("nvmlDeviceGetMemoryInfo", handle)
 
     def _energy_j(self, handle: Any) -> float | None:
         energy_mj = self.ask("nvmlDeviceGetTotalEnergyConsumption", handle)
@@ -211,11 +236,13 @@ class Nvml:
         # Some boards answer 0 mW, with success, to what they do not support.
         return _watts(getattr(values[0].value, UNION_MEMBERS[values[0].valueType])) or None
 
-    def _processes(self, handle: Any) -> tuple[GpuProcess, ...] | None:
+    def _processes(self, handle: Any) -> tuple[tuple[GpuProcess, ...] | None, bool]:
+        """Those of others, None where the board does not say; and whether ours is among those that it lists."""
         compute = self.ask("nvmlDeviceGetComputeRunningProcesses", handle)
         display = self.ask("nvmlDeviceGetGraphicsRunningProcesses", handle)
         if compute is None and display is None:
-            return None
+            return None, False
+        ours, lists_us = _our_processes(), False
         # Compute last: a process that does both computes.
         found: dict[int, GpuProcess] = {}
         kinds: tuple[tuple[Literal["compute", "display"], Any], ...] = (
@@ -224,14 +251,16 @@ class Nvml:
         )
         for kind, processes in kinds:
             for process in processes:
-                if process.pid != os.getpid():
+                if process.pid in ours:
+                    lists_us = True
+                else:
                     found[process.pid] = GpuProcess(
                         pid=process.pid,
                         name=_process_name(process.pid),
                         kind=kind,
                         memory_bytes=process.usedGpuMemory,
                     )
-        return tuple(found.values())
+        return tuple(found.values()), lists_us
 
 
 _opened: dict[int, Nvml] = {}
@@ -269,6 +298,11 @@ def _watts(power_mw: int | None) -> float | None:
 
 def _switched_on(current_and_pending: tuple[int, int] | list[int] | None) -> bool | None:
     return None if current_and_pending is None else bool(current_and_pending[0])
+
+
+def _our_processes() -> set[int]:
+    """This process and all that it started."""
+    return {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
 
 
 def _process_name(pid: int) -> str | None:

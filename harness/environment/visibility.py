@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.errors import NoSensor, UnknownName
-from harness.records import Board
+from harness.records import Board, Finding, FindingCode
 
 CHOICES = ("auto", "all", "none")
 
@@ -71,6 +71,22 @@ def _resolve_entry(
     return None
 
 
+def order_doubt(environ: Mapping[str, str], names: Sequence[str]) -> Finding | None:
+    """Whether the numbers in `CUDA_VISIBLE_DEVICES` may mean other boards than they do in PCI order.
+
+    Args:
+        environ: The environment variables.
+        names: Every board's model, in NVML's order.
+    """
+    value = environ.get("CUDA_VISIBLE_DEVICES", "")
+    numbers = [entry for entry in (part.strip() for part in value.split(",")) if entry.isdecimal()]
+    if len(set(names)) < 2 or not numbers or environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
+        return None
+    if len(set(numbers)) == len(names):
+        return None  # all of them, in whatever order
+    return Finding(code=FindingCode.DEVICE_ORDER_UNKNOWN, detail=f"CUDA_VISIBLE_DEVICES={value}")
+
+
 def choose_boards(
     spec: str,
     boards: Sequence[Board],
@@ -103,17 +119,27 @@ def choose_boards(
 
 
 def _holder(uuid: str, uuids: Sequence[str], mig_parents: Mapping[str, str]) -> str:
-    if uuid in uuids:
-        return uuid
-    # CUDA gives a slice's UUID without saying that it is one.
-    parents = {name.removeprefix("MIG-"): parent for name, parent in mig_parents.items()}
-    parent = parents.get(uuid.removeprefix("GPU-").removeprefix("MIG-"))
-    if parent is None:
+    holder = holder_of(uuid, uuids, mig_parents)
+    if holder is None:
         raise NoSensor(
             f"The model is on {uuid}, which NVML does not list.",
             "Run `harness doctor`; name a board with `--meter-gpus`, or meter none with `--meter-gpus none`.",
         )
-    return parent
+    return holder
+
+
+def holder_of(uuid: str, uuids: Sequence[str], mig_parents: Mapping[str, str]) -> str | None:
+    """The board that a device of CUDA's is, or is a slice of; None: NVML lists none.
+
+    Args:
+        uuid: As CUDA gives it: of a board or of a MIG slice, without saying which.
+        uuids: Every board's UUID.
+        mig_parents: The board's UUID by the UUID of each MIG slice.
+    """
+    if uuid in uuids:
+        return uuid
+    parents = {name.removeprefix("MIG-"): parent for name, parent in mig_parents.items()}
+    return parents.get(uuid.removeprefix("GPU-").removeprefix("MIG-"))
 
 
 def _named(name: str, uuids: Sequence[str]) -> str:

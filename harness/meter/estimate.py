@@ -1,7 +1,7 @@
 """Where nothing can be measured: codecarbon's offline hardware model, polled at a fixed period.
 
 CPU power is the processor's TDP scaled by the load since the previous poll, memory a constant per module. It is
-an estimate, and everything made of it says so. This is the only module that knows codecarbon.
+an estimate, and everything made of it says so. Only this module and `codecarbon_child.py` know codecarbon.
 """
 
 from __future__ import annotations

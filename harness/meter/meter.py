@@ -6,7 +6,8 @@ the same curve.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -21,7 +22,8 @@ class SessionMeter:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._marks: list[tuple[float, Edge]] = []
-        self._builders: dict[int, CurveBuilder] = {}
+        self._marking = threading.Lock()
+        self._builders: dict[str, CurveBuilder] = {}
         self._lost: tuple[Finding, ...] = ()
         self._stats: SamplerStats | None = None
 
@@ -46,13 +48,23 @@ class SessionMeter:
 
     def keep(self, devices: Collection[str]) -> None:
         """Attribute only these devices from now on; the others stay recorded, and nothing is read of them."""
-        self._builders = {
-            index: builder for index, builder in self._builders.items() if builder.channel.device in devices
-        }
+        self._builders = {device: builder for device, builder in self._builders.items() if device in devices}
 
     def mark(self, *times_s: float, edge: Edge = Edge.UNKNOWN) -> None:
         """Name instants at which the power may have stepped."""
-        self._marks += [(time_s, edge) for time_s in times_s]
+        with self._marking:
+            self._marks += [(time_s, edge) for time_s in times_s]
+
+    def mark_now(self, now_s: Callable[[], float], edge: Edge) -> float:
+        """Name the present instant, from any thread, and return it.
+
+        The clock is read while no collection can take the marks, so an edge is always known before the readings that
+        make its tick final.
+        """
+        with self._marking:
+            time_s = now_s()
+            self._marks.append((time_s, edge))
+        return time_s
 
     def collect(self) -> Segment:
         """Readings and marks since the last call; the curves now include them.
@@ -64,10 +76,11 @@ class SessionMeter:
         if lost:
             self._stats = self._recorder.stop()
         drained = self._recorder.drain()
-        marks, self._marks = self._marks, []
+        with self._marking:
+            marks, self._marks = self._marks, []
         segment = with_marks(drained, [time_s for time_s, _ in marks], [edge for _, edge in marks])
-        for index, builder in self._builders.items():
-            builder.extend(segment, index)
+        for builder in self._builders.values():
+            builder.extend(segment)
             if lost:
                 builder.close()
         self._lost = self._lost or lost
@@ -91,24 +104,29 @@ class SessionMeter:
         return tuple(builder.curve() for builder in self._builders.values())
 
 
-def curve_builders(channels: Sequence[Channel]) -> dict[int, CurveBuilder]:
-    """A builder for the best channel of each device: a counter before power."""
-    best: dict[str, int] = {}
-    for index, channel in enumerate(channels):
-        known = best.get(channel.device)
-        if known is None or (
-            channel.quantity is Quantity.ENERGY_J and channels[known].quantity is not Quantity.ENERGY_J
-        ):
-            best[channel.device] = index
-    return {index: CurveBuilder(channels[index]) for index in best.values()}
+def curve_builders(channels: Sequence[Channel]) -> dict[str, CurveBuilder]:
+    """A builder per device: of its counter where it has one, else of its power; its other channels stand by."""
+    builders = {}
+    for device in dict.fromkeys(channel.device for channel in channels):
+        own = {index: channel for index, channel in enumerate(channels) if channel.device == device}
+        ranked = [
+            index
+            for quantity in (Quantity.ENERGY_J, Quantity.POWER_W)
+            for index, channel in own.items()
+            if channel.quantity is quantity
+        ]
+        if ranked:
+            best = own.pop(ranked[0])
+            builders[device] = CurveBuilder(best, ranked[0], own)
+    return builders
 
 
 def rebuilt(channels: Sequence[Channel], segments: Iterable[Segment]) -> tuple[Curve, ...]:
     """The curves of a finished or killed session, from its stored readings."""
     builders = curve_builders(channels)
     for segment in segments:
-        for index, builder in builders.items():
-            builder.extend(segment, index)
+        for builder in builders.values():
+            builder.extend(segment)
     for builder in builders.values():
         builder.close()
     return tuple(builder.curve() for builder in builders.values())

@@ -1,91 +1,66 @@
-"""NVML boards as sensors: the energy counter caught at its ticks, and instantaneous power.
+"""NVML boards as sensors: the energy counter caught at its ticks, power, and how the board was meanwhile.
 
 The counter of a data-centre board moves about every 100 ms. Reading it at a query's edges would miss the last
-part of a tick, so it is polled finely around the expected tick and only changes are passed on, each with the
-two polls that bracket it. The period is learnt from the ticks themselves; nothing is assumed about the board.
+part of a tick, so its ticks are caught where they happen. The period is learnt from the ticks themselves; nothing is
+assumed about the board.
 
 Power is `NVML_FI_DEV_POWER_INSTANT` where the driver has it. `nvmlDeviceGetPowerUsage` is a mean over 1 s on
 Ampere (except A100) and newer boards and is used only where nothing else exists, and says so by its window.
 Sources: nvml.h (API 13); Yang et al., SC'24, doi 10.1109/SC41406.2024.00028, for periods and windows.
-
-This is the only module of the stage that knows pynvml.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import pynvml
 
 from harness.errors import NoSensor
-from harness.records import Boundary, Channel, Method, Quantity, Sample
-from harness.units import J_PER_MJ, W_PER_MW
+from harness.meter.nvml_board import LOST_CODES, RETRY_EVERY_S, RETRY_S, NvmlBoard
+from harness.records import Channel, Sample, SensorCard
 
-GAIN_HALF_WIDTH = 0.05
-"""Relative, per board, systematic: mostly within 5 % over 70 boards, outliers from -41 to +11 % (Yang et al.)."""
-POLL_FINE_S = 0.0005
-POLL_SEARCH_S = 0.001
-GUARD_S = 0.004
-"""Polling turns fine this long before a tick is expected."""
-APPROACH = 0.6
-"""Share of the time to the expected tick that is slept at once."""
-PERIOD_MARGIN = 1.5
-"""Ticks may be this much further apart than the shortest of the last few."""
-POWER_PERIOD_S = 0.02
-FROZEN_AFTER_S = 5.0
-"""A counter that has not moved for this long is given up: even an idle board moves it every tick."""
-AMPERE, GA100_NAMES = 7, ("A100", "A800", "A30")
-
-
-@dataclass(slots=True)
-class _Board:
-    """What is known of one board while it is polled."""
-
-    uuid: str
-    handle: Any
-    counter_channel: int | None = None
-    power_channel: int | None = None
-    instant: bool = False
-    value_mj: int = -1
-    time_polled_s: float = 0.0
-    time_ticked_s: float = field(default_factory=time.monotonic)
-    periods_s: deque[float] = field(default_factory=lambda: deque(maxlen=8))
-    n_ticks: int = 0
-    due_counter_s: float = field(default_factory=time.monotonic)
-    due_power_s: float = field(default_factory=time.monotonic)
+CPU_SHARE_MOST, CALL_SHARE_MOST = 0.022, 0.15
+"""Of a core, per board, and of the time, per board: what the sampler may cost, and how long the driver may be kept
+busy, before polls are put further apart."""
+N_BOARDS_MOST = 4
+"""More boards than this share the allowance of this many."""
+ADJUST_PERIOD_S, STRETCH_MOST = 1.0, 64.0
+SEARCH_S = 5.0
+"""After opening, finding the ticks may cost more than following them."""
 
 
 class NvmlSensor:
     """The boards named by UUID."""
 
-    def __init__(self, uuids: Sequence[str]) -> None:
+    def __init__(self, uuids: Sequence[str], cards: Mapping[str, SensorCard] | None = None) -> None:
         """Open the boards and find out what each can be asked.
 
         Args:
             uuids: Full NVML UUIDs (`GPU-...`).
+            cards: What is known of their sensors, by UUID.
 
         Raises:
             NoSensor: The driver cannot be loaded, a board is unknown, or a board gives neither energy nor power.
         """
-        channels: list[Channel] = []
-        self._boards: list[_Board] = []
+        self._boards: list[NvmlBoard] = []
+        n_channels = 0
         try:
             pynvml.nvmlInit()
             for uuid in uuids:
-                board = _Board(uuid, pynvml.nvmlDeviceGetHandleByUUID(uuid))
-                self._open(board, channels)
-                self._boards.append(board)
+                handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+                self._boards.append(NvmlBoard(uuid, handle, n_channels, (cards or {}).get(uuid)))
+                n_channels += len(self._boards[-1].channels)
         except pynvml.NVMLError as error:
             raise NoSensor(
                 f"NVML refused: {error}.",
                 "`harness doctor` shows what the driver answers and how to mend it.",
             ) from error
-        self._channels = tuple(channels)
+        self._channels = tuple(channel for board in self._boards for channel in board.channels)
+        self._lost: NoSensor | None = None
+        self._closed_s: float | None = None
+        self._due_s = self._adjusted_s = self._opened_s = time.monotonic()
+        self._cpu_s, self._calls_s, self._stretch = time.process_time(), 0.0, 1.0
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -94,37 +69,41 @@ class NvmlSensor:
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """An energy channel and a power channel per board, as far as it has them."""
+        """Per board, as far as it has them: counter, power, temperature, clock events; and the sensor's events."""
         return self._channels
+
+    @property
+    def n_missed(self) -> int:
+        """Ticks and regular polls that were slept through, and polls that the driver refused."""
+        return sum(board.n_missed for board in self._boards)
 
     def next_poll_s(self, now_s: float) -> float:  # noqa: ARG002 - the boards' own schedules decide
         """The earliest due board."""
-        return min(
-            due_s
-            for board in self._boards
-            for due_s, channel in (
-                (board.due_counter_s, board.counter_channel),
-                (board.due_power_s, board.power_channel),
-            )
-            if channel is not None
-        )
+        return self._due_s
 
     def poll(self) -> Iterable[Sample]:
         """Read what is due.
 
         Raises:
-            NoSensor: A board is lost, its counter is frozen or went backwards.
+            NoSensor: A board is lost, or its only source cannot be believed.
         """
+        if self._lost is not None:
+            raise self._lost
         samples: list[Sample] = []
         now_s = time.monotonic()
         try:
-            for board in self._boards:
-                if board.counter_channel is not None and now_s >= board.due_counter_s:
-                    self._poll_counter(board, board.counter_channel, samples)
-                if board.power_channel is not None and now_s >= board.due_power_s:
-                    self._poll_power(board, board.power_channel, samples)
-        except pynvml.NVMLError as error:
-            raise NoSensor(f"NVML stopped answering: {error}.", "Check `dmesg` for Xid messages.") from error
+            if self._closed_s is None or self._reopen(now_s, samples):
+                self._poll_boards(now_s, samples)
+        except NoSensor as error:
+            self._lost = error  # told with the next poll: what the other boards said in the same breath is kept
+        if self._lost is not None:
+            self._due_s = now_s
+        elif self._closed_s is not None:
+            self._due_s = now_s + RETRY_EVERY_S
+        else:
+            self._due_s = min(board.due_s for board in self._boards)
+        if now_s - self._adjusted_s >= ADJUST_PERIOD_S:
+            self._adjust(now_s)
         return samples
 
     def close(self) -> None:
@@ -134,113 +113,55 @@ class NvmlSensor:
         except pynvml.NVMLError_Uninitialized:
             return
 
-    def _open(self, board: _Board, channels: list[Channel]) -> None:
-        try:
-            board.value_mj = pynvml.nvmlDeviceGetTotalEnergyConsumption(board.handle)
-        except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
-            pass
-        else:
-            board.counter_channel = len(channels)
-            channels.append(_channel(board.uuid, Method.NVML_COUNTER, Quantity.ENERGY_J, None))
-        window_s = self._power_window_s(board)
-        if window_s is not None:
-            board.power_channel = len(channels)
-            channels.append(_channel(board.uuid, Method.NVML_POWER, Quantity.POWER_W, window_s))
-        if board.counter_channel is None and board.power_channel is None:
-            raise NoSensor(
-                f"{board.uuid} gives neither energy nor power.",
-                "vGPU guests and some laptops have no sensor; `--meter-gpus none` measures the host alone.",
-            )
+    def _poll_boards(self, now_s: float, samples: list[Sample]) -> None:
+        for board in self._boards:
+            if now_s < board.due_s:
+                continue
+            try:
+                board.poll(now_s, self._stretch, samples)
+            except pynvml.NVMLError as error:
+                if error.value in LOST_CODES:
+                    raise NoSensor(
+                        f"NVML stopped answering for {board.uuid}: {error}.", "Check `dmesg` for Xid messages."
+                    ) from error
+                self._closed_s = now_s  # somebody shut NVML down, for all boards
+                return
 
-    def _power_window_s(self, board: _Board) -> float | None:
-        """Seconds that the best power reading averages over; None: no power reading."""
-        if _instant_power_w(board.handle) is not None:
-            board.instant = True
-            return 0.025
-        try:
-            pynvml.nvmlDeviceGetPowerUsage(board.handle)
-            architecture = pynvml.nvmlDeviceGetArchitecture(board.handle)
-        except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
-            return None
-        name = str(pynvml.nvmlDeviceGetName(board.handle))
-        averaged = architecture >= AMPERE and not any(part in name for part in GA100_NAMES)
-        return 1.0 if averaged else 0.025
+    def _reopen(self, now_s: float, samples: list[Sample]) -> bool:
+        """Start NVML again; False: it does not start yet.
 
-    def _poll_counter(self, board: _Board, channel: int, samples: list[Sample]) -> None:
-        before_s = time.monotonic()
-        value_mj = pynvml.nvmlDeviceGetTotalEnergyConsumption(board.handle)
-        after_s = time.monotonic()
-        if value_mj == board.value_mj or board.time_polled_s == 0.0:
-            board.value_mj, board.time_polled_s = value_mj, before_s
-            if after_s - board.time_ticked_s > FROZEN_AFTER_S:
+        Raises:
+            NoSensor: It does not start at all.
+        """
+        assert self._closed_s is not None
+        try:
+            pynvml.nvmlInit()
+            handles = [pynvml.nvmlDeviceGetHandleByUUID(board.uuid) for board in self._boards]
+        except pynvml.NVMLError as error:
+            if now_s - self._closed_s > RETRY_S or error.value in LOST_CODES:
                 raise NoSensor(
-                    f"The energy counter of {board.uuid} has not moved for {FROZEN_AFTER_S:.0f} s.",
-                    "Reload the driver, or use another board.",
-                )
-        elif value_mj < board.value_mj:
-            raise NoSensor(
-                f"The energy counter of {board.uuid} went backwards.",
-                "Enable persistence mode (`nvidia-smi -pm 1`) and resume the run.",
-            )
-        else:
-            # After a stall of several ticks the value is that of the last one, which is less than a period ago.
-            period_s = PERIOD_MARGIN * min(board.periods_s, default=math.inf)
-            ticked_after_s = max(board.time_polled_s, before_s - period_s)
-            samples.append(Sample(channel, ticked_after_s, after_s, value_mj * J_PER_MJ))
-            self._learn_period(board, (ticked_after_s + after_s) / 2)
-            board.value_mj, board.time_polled_s = value_mj, before_s
-        board.due_counter_s = self._next_counter_poll_s(board, after_s)
+                    f"NVML was shut down and does not start again: {error}.", "Check `dmesg` for Xid messages."
+                ) from error
+            return False
+        opened_s = time.monotonic()
+        for board, handle in zip(self._boards, handles, strict=True):
+            board.reopened(handle, board.time_good_s, opened_s, samples)
+        self._closed_s = None
+        return True
 
-    @staticmethod
-    def _learn_period(board: _Board, ticked_s: float) -> None:
-        """Remember the distance between the last two ticks; before the first there is nothing to measure from."""
-        if board.n_ticks:
-            board.periods_s.append(ticked_s - board.time_ticked_s)
-        board.n_ticks += 1
-        board.time_ticked_s = ticked_s
-
-    @staticmethod
-    def _next_counter_poll_s(board: _Board, now_s: float) -> float:
-        if not board.periods_s:
-            return now_s + POLL_SEARCH_S
-        # The shortest of the last few: a missed tick must not double it, a late poll must not halve it for long.
-        to_expected_s = board.time_ticked_s + min(board.periods_s) - now_s
-        if to_expected_s > GUARD_S:
-            # In shrinking steps: should one of them come late, the poll before it still brackets the tick.
-            return now_s + min(to_expected_s - GUARD_S, APPROACH * to_expected_s)
-        # Fine around the expected tick; a little coarser once it is well overdue.
-        return now_s + (POLL_FINE_S if to_expected_s > -GUARD_S else POLL_SEARCH_S)
-
-    @staticmethod
-    def _poll_power(board: _Board, channel: int, samples: list[Sample]) -> None:
-        before_s = time.monotonic()
-        power_w = (
-            _instant_power_w(board.handle) if board.instant else pynvml.nvmlDeviceGetPowerUsage(board.handle) * W_PER_MW
+    def _adjust(self, now_s: float) -> None:
+        """Put polls further apart where they cost too much on this machine, and closer again where they do not."""
+        duration_s = now_s - self._adjusted_s
+        cpu_s, calls_s = time.process_time(), sum(board.duration_calls_s for board in self._boards)
+        n_boards = min(len(self._boards), N_BOARDS_MOST)
+        cost = max(
+            (cpu_s - self._cpu_s) / duration_s / (CPU_SHARE_MOST * n_boards),
+            (calls_s - self._calls_s) / duration_s / (CALL_SHARE_MOST * n_boards),
         )
-        after_s = time.monotonic()
-        board.due_power_s = after_s + POWER_PERIOD_S
-        # Polled faster than its period, some boards answer 0 W; no powered board draws nothing.
-        if power_w:
-            samples.append(Sample(channel, before_s, after_s, power_w))
-
-
-def _channel(uuid: str, method: Method, quantity: Quantity, window_s: float | None) -> Channel:
-    return Channel(
-        device=uuid,
-        boundary=Boundary.GPU_BOARD,
-        method=method,
-        quantity=quantity,
-        duration_window_s=window_s,
-        gain_half_width=GAIN_HALF_WIDTH,
-    )
-
-
-def _instant_power_w(handle: Any) -> float | None:
-    """Instantaneous power of the GPU scope in watts; None where the driver has no such field."""
-    try:
-        (value,) = pynvml.nvmlDeviceGetFieldValues(handle, [pynvml.NVML_FI_DEV_POWER_INSTANT])
-    except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
-        return None
-    if value.nvmlReturn != pynvml.NVML_SUCCESS:
-        return None
-    return float(value.value.uiVal) * W_PER_MW
+        self._adjusted_s, self._cpu_s, self._calls_s = now_s, cpu_s, calls_s
+        if now_s - self._opened_s < SEARCH_S and any(board.searching for board in self._boards):
+            return
+        if cost > 1.0:
+            self._stretch = min(STRETCH_MOST, self._stretch * min(cost, 2.0))
+        elif cost < 0.6:
+            self._stretch = max(1.0, self._stretch * max(0.8, cost / 0.6))

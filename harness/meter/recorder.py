@@ -6,12 +6,14 @@ are looked at when the pipeline, between two queries, asks for them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,25 +22,36 @@ import numpy as np
 import harness
 from harness.errors import NoSensor
 from harness.meter.sampler import ROW
-from harness.records import Channel, Finding, FindingCode, SamplerStats, Segment
+from harness.records import Channel, Finding, FindingCode, SamplerStats, Segment, SensorCard
 
 READY_TIMEOUT_S = 60.0
 FIRST_READING_TIMEOUT_S = 10.0
+SECOND_READING_TIMEOUT_S = 3.0
+"""So long a device's other channel is waited for once one of them has answered."""
 STOP_TIMEOUT_S = 10.0
 
 
 class SamplerProcess:
     """Starts the sampler, collects its rows, and knows when it has stopped answering."""
 
-    def __init__(self, *, nvml_uuids: tuple[str, ...] = (), rapl: bool = False, estimate: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        nvml_uuids: tuple[str, ...] = (),
+        cards: Mapping[str, SensorCard] | None = None,
+        rapl: bool = False,
+        estimate: bool = False,
+    ) -> None:
         """What to sample; nothing is started yet.
 
         Args:
             nvml_uuids: Boards to poll.
+            cards: What is known of their sensors, by UUID.
             rapl: Poll the host's packages and DRAM.
             estimate: Poll the hardware model, because nothing can be measured.
         """
-        self._request = json.dumps({"nvml": list(nvml_uuids), "rapl": rapl, "estimate": estimate})
+        known = {uuid: card.model_dump(mode="json") for uuid, card in (cards or {}).items() if uuid in nvml_uuids}
+        self._request = {"nvml": list(nvml_uuids), "cards": known, "rapl": rapl, "estimate": estimate}
         self._process: subprocess.Popen[bytes] | None = None
         self._channels: tuple[Channel, ...] = ()
         self._notes: tuple[str, ...] = ()
@@ -47,6 +60,7 @@ class SamplerProcess:
         self._remainder = b""
         self._lock = threading.Lock()
         self._ready = threading.Event()
+        self._silent = threading.Event()
         self._events: list[dict[str, Any]] = []
         self._threads: list[threading.Thread] = []
 
@@ -56,7 +70,10 @@ class SamplerProcess:
         return self._channels
 
     def start(self, origin_monotonic_s: float) -> None:
-        """Begin; return once every channel has given a reading.
+        """Begin; return once every channel that makes energy has given a reading.
+
+        A device that has a second such channel can do without the first: a counter that stands still is no reason
+        not to start where there is power.
 
         Raises:
             NoSensor: A sensor was refused or gave no reading.
@@ -66,7 +83,7 @@ class SamplerProcess:
         package_parent = str(Path(harness.__file__).parents[1])
         search_path = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "harness.meter.sampler", self._request],
+            [sys.executable, "-m", "harness.meter.sampler", json.dumps({**self._request, "parent": os.getpid()})],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -116,7 +133,8 @@ class SamplerProcess:
             if event["event"] == "lost"
         ]
         stopped = any(event["event"] == "stats" for event in self._events)
-        if not findings and not stopped and self._process is not None and self._process.poll() is not None:
+        ended = self._silent.is_set() or (self._process is not None and self._process.poll() is not None)
+        if not findings and not stopped and ended:
             findings.append(Finding(code=FindingCode.SENSOR_LOST, detail="the sampler process ended"))
         return tuple(findings)
 
@@ -137,16 +155,20 @@ class SamplerProcess:
             if pipe is not None:
                 pipe.close()
         stats = next((event for event in self._events if event["event"] == "stats"), None)
-        return SamplerStats(**{key: stats[key] for key in SamplerStats.model_fields}) if stats else None
+        return SamplerStats(**{key: stats[key] for key in SamplerStats.model_fields if key in stats}) if stats else None
 
     def _await_first_readings(self) -> None:
         """An energy curve begins at its first reading, and nothing may be measured before."""
-        deadline_s = time.monotonic() + FIRST_READING_TIMEOUT_S
-        while time.monotonic() < deadline_s and not self.lost():
+        wanted = {index: channel.device for index, channel in enumerate(self._channels) if channel.makes_energy}
+        started_s = time.monotonic()
+        while (waited_s := time.monotonic() - started_s) < FIRST_READING_TIMEOUT_S and not self.lost():
             with self._lock:
                 raw = b"".join(self._chunks)
             rows = np.frombuffer(raw[: len(raw) - len(raw) % ROW.itemsize], dtype=ROW)
-            if set(rows["channel"].tolist()) >= set(range(len(self._channels))):
+            seen = set(rows["channel"].tolist()) & set(wanted)
+            complete = seen == set(wanted)
+            enough = waited_s > SECOND_READING_TIMEOUT_S and {wanted[index] for index in seen} == set(wanted.values())
+            if complete or enough:
                 return
             time.sleep(0.02)
         silent = self.lost()[0].detail if self.lost() else "a sensor gave no reading"
@@ -171,7 +193,12 @@ class SamplerProcess:
             self._events.append(event)
             if event["event"] in ("ready", "refused"):
                 self._ready.set()
+        self._silent.set()
         self._ready.set()
+        # It has closed its mouth, so it is about to end: collected here, it is no zombie even if nobody calls `stop`.
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_TIMEOUT_S)
 
     def _last_words(self) -> str:
         words = [event["message"] for event in self._events if event["event"] == "words"]

@@ -60,6 +60,8 @@ class ReplayRecorder:
         """
         self._started_s = self._clock.now_s()
         for index, channel in enumerate(self._channels):
+            if not channel.makes_energy:
+                continue
             times_s = self._readings.time_after_s[self._readings.channel == index]
             if len(times_s) == 0:
                 raise NoSensor(f"The recording holds no reading of {channel.device}.", "Choose another recording.")

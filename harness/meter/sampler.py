@@ -1,10 +1,11 @@
 """The sampler process: polls the sensors and writes what they say to its parent. Run by `SamplerProcess`.
 
-    python -m harness.meter.sampler '{"nvml": ["GPU-..."], "rapl": true, "estimate": false}'
+    python -m harness.meter.sampler '{"nvml": ["GPU-..."], "cards": {}, "rapl": true, "estimate": false}'
 
 Readings go to stdout as fixed-size rows (`ROW`), in CLOCK_MONOTONIC seconds. Everything else goes to stderr as one
 JSON object a line: `ready` with the channels, `lost` with a reason, `stats` at the end. It ends when its standard
-input closes, so it cannot outlive its parent; on Linux the kernel is asked to make sure.
+input closes, or when its parent is gone although a forked worker of it still holds that pipe open. (The kernel's
+parent-death signal would not do: it comes when the *thread* that started the sampler ends.)
 
 It is a process of its own so that a busy interpreter in the parent delays no reading, and it is started by name,
 so that the user's main module is not imported again.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-import resource
+import os
 import select
 import signal
 import sys
@@ -25,11 +26,15 @@ import numpy as np
 
 from harness.errors import HarnessError, NoSensor
 from harness.protocols import Sensor
+from harness.records import SensorCard
 
 ROW = np.dtype([("channel", "<i8"), ("time_before_s", "<f8"), ("time_after_s", "<f8"), ("value", "<f8")])
 LATE_S = 0.01
 FLUSH_PERIOD_S = 0.05
-_PR_SET_PDEATHSIG = 1
+PARENT_PERIOD_S = 0.5
+_PR_SET_TIMERSLACK = 29
+TIMER_SLACK_NS = 1000
+"""By default the kernel may wake a process 50 us late, a tenth of what a tick is caught within."""
 
 
 def open_sensors(request: dict[str, Any]) -> list[Sensor]:
@@ -42,7 +47,8 @@ def open_sensors(request: dict[str, Any]) -> list[Sensor]:
     if request.get("nvml"):
         from harness.meter.nvml import NvmlSensor
 
-        sensors.append(NvmlSensor(request["nvml"]))
+        cards = {uuid: SensorCard.model_validate(card) for uuid, card in request.get("cards", {}).items()}
+        sensors.append(NvmlSensor(request["nvml"], cards))
     if request.get("rapl"):
         from harness.meter.rapl import RaplSensor
 
@@ -54,12 +60,18 @@ def open_sensors(request: dict[str, Any]) -> list[Sensor]:
     return sensors
 
 
-def run(sensors: list[Sensor]) -> None:
-    """Poll until standard input closes or a sensor is lost."""
+def run(sensors: list[Sensor], parent: int | None = None) -> None:
+    """Poll until standard input closes, the parent is gone, or every sensor is lost.
+
+    Args:
+        sensors: What to poll.
+        parent: The parent's process number; None: only standard input tells.
+    """
     offsets = np.cumsum([0, *(len(sensor.channels) for sensor in sensors)]).tolist()
     rows: list[tuple[int, float, float, float]] = []
     n_polls = n_samples = n_late = 0
-    started_s = flushed_s = time.monotonic()
+    started_s = flushed_s = parent_seen_s = time.monotonic()
+    started_cpu_s = time.process_time()  # importing and opening is not part of what sampling costs
     alive = list(range(len(sensors)))
     while alive:
         now_s = time.monotonic()
@@ -87,14 +99,18 @@ def run(sensors: list[Sensor]) -> None:
         if rows and now_s - flushed_s > FLUSH_PERIOD_S:
             _write(rows)
             flushed_s = now_s
+        if parent is not None and now_s - parent_seen_s > PARENT_PERIOD_S:
+            if os.getppid() != parent:
+                break
+            parent_seen_s = now_s
     _write(rows)
-    usage = resource.getrusage(resource.RUSAGE_SELF)
     _say(
         "stats",
         n_polls=n_polls,
         n_samples=n_samples,
         n_late=n_late,
-        duration_cpu_s=usage.ru_utime + usage.ru_stime,
+        n_missed=sum(getattr(sensor, "n_missed", 0) for sensor in sensors),
+        duration_cpu_s=time.process_time() - started_cpu_s,
         duration_s=time.monotonic() - started_s,
     )
 
@@ -111,17 +127,19 @@ def _say(event: str, **fields: object) -> None:
     sys.stderr.flush()
 
 
-def _die_with_parent() -> None:
+def _wake_on_time() -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0)
 
 
 def main() -> None:
     """Open what was asked for, say so, and poll."""
-    _die_with_parent()
+    _wake_on_time()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the thread that started it may block signals
     try:
-        sensors = open_sensors(json.loads(sys.argv[1]))
+        request = json.loads(sys.argv[1])
+        sensors = open_sensors(request)
     except HarnessError as error:
         _say("refused", message=str(error), next_step=error.next_step)
         return
@@ -129,7 +147,7 @@ def main() -> None:
     notes = [note for sensor in sensors for note in sensor.notes]
     _say("ready", channels=channels, notes=notes)
     try:
-        run(sensors)
+        run(sensors, request.get("parent"))
     except BrokenPipeError:
         return
     finally:

@@ -29,19 +29,20 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
 
 def _show_check(check: Check, console: Console) -> None:
     what = Text.assemble((check.name, "bold"), ": ", check.what)
-    _show_row(Text(check.status.value, style=STYLES[check.status]), what, console)
+    show_row(Text(check.status.value, style=STYLES[check.status]), what, console)
     if check.next_step is not None:
-        _show_step(check.next_step, console)
+        show_step(check.next_step, console)
 
 
 def _show_verdict(verdict: Verdict, console: Console) -> None:
     word, style = MEASURED if verdict.measured else NEITHER if verdict.method is None else ESTIMATED
-    _show_row(Text(word, style=style), Text(verdict.sentence), console)
+    show_row(Text(word, style=style), Text(verdict.sentence), console)
     if verdict.next_step is not None:
-        _show_step(f"To fix: {verdict.next_step}", console)
+        show_step(f"To fix: {verdict.next_step}", console)
 
 
-def _show_row(word: Text, what: Text, console: Console) -> None:
+def show_row(word: Text, what: Text, console: Console) -> None:
+    """One line: a word in its column, and what it is about."""
     row = Table.grid(padding=(0, 1))
     row.add_column(width=8, no_wrap=True)
     row.add_column(overflow="fold")
@@ -49,5 +50,6 @@ def _show_row(word: Text, what: Text, console: Console) -> None:
     console.print(Padding(row, (0, 0, 0, 2), expand=False))
 
 
-def _show_step(step: str, console: Console) -> None:
+def show_step(step: str, console: Console) -> None:
+    """What to do about the line above."""
     console.print(Padding(Text(step, style="cyan", overflow="fold"), (0, 0, 0, 13), expand=False))

@@ -55,7 +55,7 @@ def _energy(summary: Summary, manifest: RunManifest | None) -> list[tuple[str, s
     ]
     if manifest is not None:
         facts.append(("Boards metered", f"--meter-gpus {manifest.meter_gpus}"))
-    for channel in () if manifest is None else manifest.channels:
+    for channel in () if manifest is None else filter(lambda channel: channel.makes_energy, manifest.channels):
         period = channel.duration_period_s
         parts = [METHOD[channel.method], BOUNDARY[channel.boundary]]
         parts += [f"every {digits(period)} s"] if period is not None else []

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from harness.records import Estimate, Summary
+from harness.report.beside import beside_lines
 from harness.report.numbers import (
     UNKNOWN,
     Unit,
@@ -79,7 +80,7 @@ class Receipt:
 def receipt_of(summary: Summary) -> Receipt:
     """The receipt of a summary. Joules are gross, in the run's headline boundary."""
     sections = [*_seconds(summary), _joules(summary)] if summary.estimated else _measured_joules(summary)
-    sections += [_tokens(summary), *_ratio(summary), *_answers(summary)]
+    sections += [_tokens(summary), *_ratio(summary), *_answers(summary), *_beside(summary)]
     title = "Energy receipt"
     return Receipt(
         run_id=summary.run_id,
@@ -268,6 +269,14 @@ def _answers(summary: Summary) -> list[Section]:
         cells = tuple(ends_of(unit.estimate(each)) or UNKNOWN for each in per_correct)
         rows.append(Row(label="95 %: other prompts", cells=cells, kind=Kind.DETAIL))
     return [Section(title="What it buys", rows=tuple(rows))]
+
+
+def _beside(summary: Summary) -> list[Section]:
+    """What others say of the same session."""
+    return [
+        Section(title=title, rows=tuple(Row(label=label, cells=(cell,), kind=Kind.WIDE) for label, cell in lines))
+        for title, lines in beside_lines(summary)
+    ]
 
 
 def headline_of(summary: Summary) -> str:

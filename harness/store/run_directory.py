@@ -25,6 +25,8 @@ from harness.errors import SchemaError, StorageFull, UsageError
 from harness.records import (
     SCHEMA_VERSION,
     Cell,
+    CrossCheck,
+    ExternalMeter,
     FindingCode,
     IntervalRecord,
     QueryRecord,
@@ -163,6 +165,34 @@ class RunDirectory:
         """Once, when a session ends in good order."""
         with writing(self.path):
             _write_new(self._session(end.session) / "end.json", end.model_dump_json(indent=1) + "\n")
+
+    def write_external(self, external: ExternalMeter, log: bytes) -> None:
+        """Add what an external meter says, and its log. An earlier log of the session stays; the newest counts."""
+        directory = self._session(external.session)
+        number = len(self._externals(external.session)) + 1
+        stem = "external" if number == 1 else f"external-{number}"
+        with writing(self.path):
+            (directory / f"{stem}.csv").write_bytes(log)
+            _write_new(directory / f"{stem}.json", external.model_dump_json(indent=1) + "\n")
+
+    def external(self, session: int) -> ExternalMeter | None:
+        """What the newest external log says of a session; None: there is none."""
+        paths = self._externals(session)
+        return _read_json(paths[-1], ExternalMeter) if paths else None
+
+    def write_cross_check(self, check: CrossCheck) -> None:
+        """Once per session that was cross-checked."""
+        with writing(self.path):
+            _write_new(self._session(check.session) / "cross_check.json", check.model_dump_json(indent=1) + "\n")
+
+    def cross_check(self, session: int) -> CrossCheck | None:
+        """What another program said of a session; None: it was not asked."""
+        path = self._session(session) / "cross_check.json"
+        return _read_json(path, CrossCheck) if path.exists() else None
+
+    def _externals(self, session: int) -> list[Path]:
+        found = self._session(session).glob("external*.json")
+        return sorted(found, key=lambda path: int(path.stem.partition("-")[2] or 1))
 
     def _session(self, number: int) -> Path:
         return self.path / "sessions" / f"{number:02d}"

@@ -9,11 +9,14 @@ from pathlib import Path
 import harness
 from harness.clock import SessionClock, utc_now
 from harness.config import RunSpec
+from harness.environment.census import NOT_THE_MODELS_ALONE, Census, scope_findings
+from harness.environment.cpu_time import CpuTime
 from harness.environment.machine import git_commit, site, visible_gpus
 from harness.environment.nvml import Nvml, open_nvml
 from harness.environment.rapl import rapl_zones
-from harness.environment.visibility import choose_boards
+from harness.environment.visibility import choose_boards, order_doubt
 from harness.errors import InvalidMeasurement, NoSensor
+from harness.meter.cross_check import CodecarbonTracker
 from harness.meter.meter import SessionMeter
 from harness.meter.recorder import SamplerProcess
 from harness.pipeline import Observer, Session, refuse_precision
@@ -32,10 +35,12 @@ from harness.records import (
 from harness.schedule import Schedule
 from harness.scoring.catalogue import scorer
 from harness.store.run_directory import RunDirectory
+from harness.wiring.cross_check import CrossCheckedObserver, cross_check
 from harness.wiring.jobs import N_PILOT, Job, engine_class, source_of
+from harness.wiring.sensor_cards import cards_of, doubts_of, learn
 
-NOT_EXCLUSIVE = {FindingCode.OTHER_BOARDS_METERED, FindingCode.OTHER_PROCESSES, FindingCode.MIG_PARENT}
-"""With these a board's energy is more than the model's."""
+_census = Census()
+"""Of this process: what it loads in one session is still its own in the next."""
 
 
 def store_for(job: Job, run_path: Path) -> RunDirectory:
@@ -74,11 +79,14 @@ def _measure(
     scorers = _scorers(job.prompt_set.prompts[: job.n_prompts])
     boards = sampled_boards(spec, job.device)
     zones = rapl_zones()
-    rapl = bool(zones) and all(zone.readable for zone in zones)
-    recorder = SamplerProcess(nvml_uuids=boards, rapl=rapl, estimate=not boards and not rapl)
+    rapl = any(zone.moving for zone in zones) and all(zone.readable for zone in zones)
+    cpu_time = CpuTime()
+    cards = cards_of(boards, lambda: observer.stage("sensor"))
+    recorder = SamplerProcess(nvml_uuids=boards, cards=cards, rapl=rapl, estimate=not boards and not rapl)
     meter = SessionMeter(recorder)
     engine = _engine(job, clock)
     number = store.begin_session()
+    watched = CrossCheckedObserver(observer)
     session = Session(
         number=number,
         schedule=schedule,
@@ -87,10 +95,20 @@ def _measure(
         clock=clock,
         store=store,
         scorers=scorers,
-        observer=observer,
+        observer=watched,
+        cpu_time=cpu_time.read if rapl and cpu_time.is_readable else None,
     )
-    findings = _board_doubts(boards)
-    if zones and not rapl:
+    read_boards = set(boards)
+    if boards:
+        _census.before_load(_boards_known().states())
+
+    def conclude() -> list[Finding]:
+        learnt = learn(cards, meter.channels, store.segments(number), read_boards)
+        return [*learnt, *(_census.at_end(_boards_known().states()) if boards else ())]
+
+    session.conclude = conclude
+    findings: list[Finding] = []
+    if any(not zone.readable for zone in zones):
         findings.append(Finding(code=FindingCode.HOST_NOT_READABLE))
 
     def check(facts: EngineFacts) -> None:
@@ -100,19 +118,25 @@ def _measure(
             known = _boards_known()
             holders = choose_boards("auto", known.boards(), facts.device_uuids, known.mig_parents())
             others = set(boards) - set(holders)
+            states = known.states()
+            metered = holders if spec.meter_gpus == "auto" else boards
+            findings.extend(scope_findings([board for board in known.boards() if board.uuid in metered], states))
+            findings.extend(_census.after_load(states, metered, holders))
             if spec.meter_gpus == "auto":
                 meter.keep({channel.device for channel in meter.channels} - others)
+                read_boards.difference_update(others)
             elif set(boards) != set(holders):
                 held = ", ".join(holders) or "no board"
                 detail = f"metered: {', '.join(boards)}; holding the model: {held}"
                 findings.append(Finding(code=FindingCode.OTHER_BOARDS_METERED, detail=detail))
-        if any(finding.code in NOT_EXCLUSIVE for finding in findings):
+        if any(finding.code in NOT_THE_MODELS_ALONE for finding in findings):
             session.attribution = Attribution.WHOLE_BOARD
 
     def announce(facts: EngineFacts, channels: tuple[Channel, ...]) -> None:
         gpu = any(channel.boundary is Boundary.GPU_BOARD for channel in channels)
         if gpu and job.entry.source.startswith("embedded:"):
             findings.append(Finding(code=FindingCode.TINY_MODEL_ON_GPU))
+        findings.extend(doubts_of(cards, read_boards))
         store.write_manifest(
             RunManifest(
                 harness_version=harness.__version__,
@@ -132,11 +156,21 @@ def _measure(
                 n_prompts=job.n_prompts,
                 store_text=spec.store_text,
                 tariff_per_kwh=spec.tariff,
+                sensor_cards=tuple(cards.values()),
                 findings=tuple(findings),
             )
         )
+        if spec.cross_check is not None:
+            watched.begin(CodecarbonTracker(sorted(read_boards)))
 
-    return session.run(announce, check)
+    try:
+        status = session.run(announce, check)
+    finally:
+        other = watched.end()
+    if other is not None:
+        origin_s = clock.origin_monotonic_s
+        store.write_cross_check(cross_check(other, meter.curves(), session=number, origin_monotonic_s=origin_s))
+    return status
 
 
 def _refused_or_noted(job: Job, facts: EngineFacts, engine: Engine) -> list[Finding]:
@@ -195,7 +229,14 @@ def sampled_boards(spec: RunSpec, device: str) -> tuple[str, ...]:
         NoSensor: Boards were asked for, and NVML lists none.
     """
     if spec.meter_gpus == "auto":
-        return tuple(board.uuid for board in visible_gpus()) if device.startswith("cuda") else ()
+        if not device.startswith("cuda"):
+            return ()
+        nvml = open_nvml()
+        listed = nvml.boards() if isinstance(nvml, Nvml) else []
+        # Not `device_order_doubt`: a site must not change its name because torch has started meanwhile.
+        if order_doubt(os.environ, [board.name for board in listed]) is not None:
+            return tuple(board.uuid for board in listed)  # the loaded model will tell which it is
+        return tuple(board.uuid for board in visible_gpus())
     if spec.meter_gpus == "none":
         return ()
     nvml = open_nvml()
@@ -204,25 +245,6 @@ def sampled_boards(spec: RunSpec, device: str) -> tuple[str, ...]:
         reason = "NVML lists no GPU" if isinstance(nvml, Nvml) else nvml.what
         raise NoSensor(f"--meter-gpus {spec.meter_gpus}: {reason}", "Leave the flag out, or see `harness doctor`.")
     return boards
-
-
-def _board_doubts(uuids: Sequence[str]) -> list[Finding]:
-    """What makes a board's energy more than the model's, looked at before the model is loaded."""
-    if not uuids:
-        return []
-    nvml = _boards_known()
-    states = nvml.states()
-    findings = []
-    for board in nvml.boards():
-        if board.uuid not in uuids:
-            continue
-        processes = states[board.uuid].processes or ()
-        foreign = [f"{process.name or 'process'} {process.pid}" for process in processes if process.kind == "compute"]
-        if foreign:
-            findings.append(Finding(code=FindingCode.OTHER_PROCESSES, detail=f"{board.uuid}: {', '.join(foreign)}"))
-        if board.mig:
-            findings.append(Finding(code=FindingCode.MIG_PARENT, detail=board.uuid))
-    return findings
 
 
 def _boards_known() -> Nvml:

@@ -124,6 +124,7 @@ struct component { /* one additive part of the load; zero outside [start_s, end_
 };
 
 struct fault { char call[64]; unsigned int code; double start_s, end_s; };
+struct answer { char call[64]; unsigned long long value; double start_s, end_s; };
 struct throttle { unsigned long long mask; double start_s, end_s; };
 struct process { unsigned int pid; unsigned long long memory_bytes; bool graphics; char name[128]; };
 
@@ -142,6 +143,10 @@ struct board {
     double power_period_s, power_phase_s, power_window_s, average_window_s, usage_window_s, power_lag_s, power_noise_w;
     double sample_period_s;
     unsigned int sample_count;
+    double power_shy_s; /* asked again within this time, power is refused or 0: the one reading that depends on who asks */
+    unsigned int power_shy_code;
+    double power_asked_s;
+    double module_w; /* CPU and memory of a module whose counter and power cover them; not part of the truth */
     /* faults */
     unsigned int no_permission;
     double lost_after_s;
@@ -153,15 +158,16 @@ struct board {
     unsigned int compute_capability_major, compute_capability_minor, performance_state;
     unsigned int clock_graphics_mhz, clock_sm_mhz, clock_memory_mhz, clock_video_mhz;
     unsigned int clock_graphics_max_mhz, clock_sm_max_mhz, clock_memory_max_mhz, clock_video_max_mhz;
-    double temperature_c;
+    double temperature_c, temperature_end_c, temperature_start_s, temperature_time_constant_s;
     unsigned long long clocks_event_reasons;
     double call_duration_s;
 
     struct component *components;
     struct fault *faults;
+    struct answer *answers;
     struct throttle *throttles;
     struct process *processes;
-    size_t n_components, n_faults, n_throttles, n_processes;
+    size_t n_components, n_faults, n_answers, n_throttles, n_processes;
     char mig_uuids[MAX_MIG_SLICES][96];
     size_t n_mig_uuids;
 
@@ -175,6 +181,7 @@ struct config {
     char driver_version[80], nvml_version[80];
     int cuda_driver_version;
     unsigned int init_return;
+    double shutdown_at_s; /* somebody else in the process shuts NVML down, once */
     struct board boards[MAX_BOARDS];
     unsigned int n_boards;
 };
@@ -190,6 +197,7 @@ static const struct setting SYSTEM_SETTINGS[] = {
     SETTING(config, TEXT, nvml_version),
     SETTING(config, INT, cuda_driver_version),
     SETTING(config, UINT, init_return),
+    SETTING(config, REAL, shutdown_at_s),
 };
 
 static const struct setting BOARD_SETTINGS[] = {
@@ -220,6 +228,9 @@ static const struct setting BOARD_SETTINGS[] = {
     SETTING(board, REAL, power_noise_w),
     SETTING(board, REAL, sample_period_s),
     SETTING(board, UINT, sample_count),
+    SETTING(board, REAL, power_shy_s),
+    SETTING(board, UINT, power_shy_code),
+    SETTING(board, REAL, module_w),
     SETTING(board, UINT, no_permission),
     SETTING(board, REAL, lost_after_s),
     SETTING(board, REAL, power_limit_w),
@@ -255,6 +266,9 @@ static const struct setting BOARD_SETTINGS[] = {
     SETTING(board, UINT, clock_memory_max_mhz),
     SETTING(board, UINT, clock_video_max_mhz),
     SETTING(board, REAL, temperature_c),
+    SETTING(board, REAL, temperature_end_c),
+    SETTING(board, REAL, temperature_start_s),
+    SETTING(board, REAL, temperature_time_constant_s),
     SETTING(board, ULL, clocks_event_reasons),
     SETTING(board, REAL, call_duration_s),
 };
@@ -269,6 +283,7 @@ static char config_path[4096];
 static struct stat config_identity;
 static double config_checked_s = -INFINITY;
 static unsigned int init_count;
+static double shutdown_done_s = -INFINITY;
 static double virtual_now_s = NAN;
 static char board_handles[MAX_BOARDS]; /* only the addresses are used: handles stay valid across a reload */
 static char mig_handles[MAX_BOARDS][MAX_MIG_SLICES];
@@ -349,6 +364,14 @@ static bool add_fault(struct board *board, const char *value) {
     return true;
 }
 
+static bool add_answer(struct board *board, const char *value) {
+    struct answer a = {0};
+    if (sscanf(value, "%63s %llu %lf %lf", a.call, &a.value, &a.start_s, &a.end_s) != 4) return false;
+    board->answers = grown(board->answers, board->n_answers, sizeof a);
+    board->answers[board->n_answers++] = a;
+    return true;
+}
+
 static bool add_throttle(struct board *board, const char *value) {
     struct throttle t = {0};
     if (sscanf(value, "%llu %lf %lf", &t.mask, &t.start_s, &t.end_s) != 3) return false;
@@ -383,6 +406,7 @@ static bool take_line(struct config *into, const char *key, const char *value) {
     struct board *board = &into->boards[into->n_boards - 1];
     if (strcmp(key, "load") == 0) return add_component(board, value);
     if (strcmp(key, "fault") == 0) return add_fault(board, value);
+    if (strcmp(key, "answer") == 0) return add_answer(board, value);
     if (strcmp(key, "throttle") == 0) return add_throttle(board, value);
     if (strcmp(key, "process") == 0) return add_process(board, value);
     if (strcmp(key, "mig_uuid") == 0) return add_mig_uuid(board, value);
@@ -394,6 +418,7 @@ static void discard(struct config *old) {
     for (unsigned int i = 0; i < old->n_boards; i++) {
         free(old->boards[i].components);
         free(old->boards[i].faults);
+        free(old->boards[i].answers);
         free(old->boards[i].throttles);
         free(old->boards[i].processes);
     }
@@ -527,7 +552,7 @@ static double normal(unsigned long long seed, long long index) {
 }
 
 static double seen_j(const struct board *board, double from_s, double to_s) {
-    return board->gain * energy_j(board, from_s, to_s) + board->offset_w * (to_s - from_s);
+    return board->gain * energy_j(board, from_s, to_s) + (board->offset_w + board->module_w) * (to_s - from_s);
 }
 
 static double tick_time_s(const struct board *board, long long tick) {
@@ -598,6 +623,12 @@ static unsigned long long event_reasons(const struct board *board, double t_s) {
     return mask;
 }
 
+static double temperature_c(const struct board *board, double t_s) {
+    if (t_s <= board->temperature_start_s || board->temperature_time_constant_s <= 0.0) return board->temperature_c;
+    double part = 1.0 - exp(-(t_s - board->temperature_start_s) / board->temperature_time_constant_s);
+    return board->temperature_c + part * (board->temperature_end_c - board->temperature_c);
+}
+
 /* ---- Exports for tests: truth, the virtual clock, the configuration ---- */
 
 unsigned int fake_nvml_open(const char *path) {
@@ -655,6 +686,15 @@ static nvmlReturn_t fault_of(const struct board *board, const char *call, double
     return NVML_SUCCESS;
 }
 
+/* A value that a call is made to give between two instants, in the driver's unit; else what it would have said. */
+static unsigned long long forced(const struct board *board, const char *call, double t_s, unsigned long long value) {
+    for (size_t i = 0; i < board->n_answers; i++) {
+        const struct answer *a = &board->answers[i];
+        if (t_s >= a->start_s && t_s < a->end_s && strcmp(a->call, call) == 0) return a->value;
+    }
+    return value;
+}
+
 static bool resolve(nvmlDevice_t device, struct call *call) {
     for (unsigned int i = 0; i < config->n_boards; i++) {
         call->index = i;
@@ -673,6 +713,11 @@ static nvmlReturn_t begin_system(void) {
     pthread_mutex_lock(&lock);
     if (init_count == 0) return NVML_ERROR_UNINITIALIZED;
     refresh(false);
+    if (config != NULL && now_s() >= config->shutdown_at_s && shutdown_done_s < config->shutdown_at_s) {
+        shutdown_done_s = config->shutdown_at_s;
+        init_count = 0;
+        return NVML_ERROR_UNINITIALIZED;
+    }
     return config == NULL ? NVML_ERROR_UNKNOWN : NVML_SUCCESS;
 }
 
@@ -1017,7 +1062,7 @@ nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t device, unsigned int sensor, 
     struct call call;
     nvmlReturn_t status = begin(device, __func__, &call);
     if (status == NVML_SUCCESS && sensor != NVML_TEMPERATURE_GPU) status = NVML_ERROR_INVALID_ARGUMENT;
-    if (status == NVML_SUCCESS) *celsius = (unsigned int)lround(call.board->temperature_c);
+    if (status == NVML_SUCCESS) *celsius = (unsigned int)lround(temperature_c(call.board, call.t_s));
     return end(status);
 }
 
@@ -1027,7 +1072,7 @@ nvmlReturn_t nvmlDeviceGetTemperatureV(nvmlDevice_t device, nvmlTemperature_t *t
     if (status != NVML_SUCCESS) return end(status);
     if (temperature->version != NVML_TEMPERATURE_V1) return end(NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
     if (temperature->sensorType != NVML_TEMPERATURE_GPU) return end(NVML_ERROR_INVALID_ARGUMENT);
-    temperature->temperature = (int)lround(call.board->temperature_c);
+    temperature->temperature = (int)lround(temperature_c(call.board, call.t_s));
     return end(NVML_SUCCESS);
 }
 
@@ -1091,11 +1136,21 @@ static nvmlReturn_t sensor_status(const struct call *call, bool present) {
     return call->board->no_permission ? NVML_ERROR_NO_PERMISSION : NVML_SUCCESS;
 }
 
+/* Some boards that are asked again before their next update refuse, or say 0 W. */
+static nvmlReturn_t power_mw(struct board *board, const char *call, double window_s, double t_s, unsigned int *mw) {
+    bool too_soon = t_s - board->power_asked_s < board->power_shy_s;
+    if (!too_soon) board->power_asked_s = t_s;
+    if (too_soon && board->power_shy_code != NVML_SUCCESS) return (nvmlReturn_t)board->power_shy_code;
+    *mw = too_soon ? 0u : (unsigned int)forced(board, call, t_s, latched_mw(board, window_s, t_s));
+    return NVML_SUCCESS;
+}
+
 nvmlReturn_t nvmlDeviceGetTotalEnergyConsumption(nvmlDevice_t device, unsigned long long *millijoules) {
     struct call call;
     nvmlReturn_t status = begin(device, __func__, &call);
     if (status == NVML_SUCCESS) status = sensor_status(&call, call.board->counter);
-    if (status == NVML_SUCCESS) *millijoules = counter_mj(call.board, call.t_s);
+    if (status == NVML_SUCCESS)
+        *millijoules = forced(call.board, __func__, call.t_s, counter_mj(call.board, call.t_s));
     return end(status);
 }
 
@@ -1103,7 +1158,8 @@ nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t device, unsigned int *milliwat
     struct call call;
     nvmlReturn_t status = begin(device, __func__, &call);
     if (status == NVML_SUCCESS) status = sensor_status(&call, call.board->power && call.board->usage_window_s > 0.0);
-    if (status == NVML_SUCCESS) *milliwatts = latched_mw(call.board, call.board->usage_window_s, call.t_s);
+    if (status == NVML_SUCCESS)
+        status = power_mw(call.board, __func__, call.board->usage_window_s, call.t_s, milliwatts);
     return end(status);
 }
 
@@ -1122,7 +1178,7 @@ static nvmlReturn_t field(const struct call *call, nvmlFieldValue_t *f) {
         status = sensor_status(call, board->counter);
         if (status != NVML_SUCCESS) return status;
         f->valueType = NVML_VALUE_TYPE_UNSIGNED_LONG_LONG;
-        f->value.ullVal = counter_mj(board, call->t_s);
+        f->value.ullVal = forced(board, "nvmlDeviceGetTotalEnergyConsumption", call->t_s, counter_mj(board, call->t_s));
         return NVML_SUCCESS;
     case NVML_FI_DEV_POWER_AVERAGE: window_s = board->average_window_s; break;
     case NVML_FI_DEV_POWER_INSTANT: window_s = board->power_window_s; break;
@@ -1134,8 +1190,7 @@ static nvmlReturn_t field(const struct call *call, nvmlFieldValue_t *f) {
     default: return NVML_ERROR_NOT_SUPPORTED;
     }
     status = sensor_status(call, board->power && window_s > 0.0);
-    if (status == NVML_SUCCESS) f->value.uiVal = latched_mw(board, window_s, call->t_s);
-    return status;
+    return status == NVML_SUCCESS ? power_mw(board, name, window_s, call->t_s, &f->value.uiVal) : status;
 }
 
 nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, nvmlFieldValue_t *values) {

@@ -129,6 +129,29 @@ def decay(start_s: float, power_w: float, *, time_constant_s: float, end_s: floa
     return Component("decay", start_s, end_s, power_w, time_constant_s)
 
 
+def query(
+    start_s: float,
+    end_s: float,
+    power_w: float,
+    *,
+    launch_delay_s: float = 0.0,
+    tail_w: float = 0.0,
+    tail_time_constant_s: float = 0.1,
+) -> tuple[Component, ...]:
+    """One query as a board feels it: it begins to draw a little after its start, and stops a little after its end.
+
+    Args:
+        start_s: when the work is asked for.
+        end_s: when the work is done.
+        power_w: above idle, from `launch_delay_s` after the start.
+        launch_delay_s: from the call to the first kernel.
+        tail_w: above idle at the end, falling exponentially from there.
+        tail_time_constant_s: of that fall; real boards take 20 to 300 ms.
+    """
+    parts = (burst(start_s + launch_delay_s, end_s, power_w),)
+    return (*parts, decay(end_s, tail_w, time_constant_s=tail_time_constant_s)) if tail_w else parts
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """An NVML return code forced on one call of a board between two instants.
@@ -140,6 +163,21 @@ class Fault:
 
     call: str
     code: int
+    start_s: float = ALWAYS_S
+    end_s: float = NEVER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A value that one call is made to give between two instants.
+
+    Attributes:
+        call: `field:186`, `nvmlDeviceGetPowerUsage`, or `nvmlDeviceGetTotalEnergyConsumption` (its fields too).
+        value: in the driver's unit, mW or mJ.
+    """
+
+    call: str
+    value: int
     start_s: float = ALWAYS_S
     end_s: float = NEVER_S
 
@@ -188,9 +226,12 @@ class Board:
         usage_window_s: the same for nvmlDeviceGetPowerUsage.
         power_noise_w: standard deviation of the noise on a latched power reading (a function of `seed`).
         sample_count: length of the driver's buffer of power samples, each a mean of `sample_period_s`.
+        power_shy_s: asked again so soon by the same process, power answers `power_shy_code`, or 0 W if that is 0.
+        module_w: what CPU and memory of a module draw that its counter and power include; the truth is the GPU's.
         no_permission: power and energy answer NO_PERMISSION.
         lost_after_s: every call on this board answers GPU_IS_LOST from this instant on.
         call_duration_s: how long each call on this board takes before it reads the sensor.
+        temperature_c: until `temperature_start_s`; then it nears `temperature_end_c` by its time constant.
     """
 
     uuid: str = "GPU-11111111-0000-4000-8000-000000000001"
@@ -224,10 +265,14 @@ class Board:
     power_noise_w: float = 0.0
     sample_period_s: float = 0.02
     sample_count: int = 119
+    power_shy_s: float = 0.0
+    power_shy_code: int = 0
+    module_w: float = 0.0
 
     no_permission: bool = False
     lost_after_s: float = NEVER_S
     faults: tuple[Fault, ...] = ()
+    answers: tuple[Answer, ...] = ()
     call_duration_s: float = 0.0
 
     power_limit_w: float = 700.0
@@ -265,6 +310,9 @@ class Board:
     clock_memory_max_mhz: int = 2619
     clock_video_max_mhz: int = 1545
     temperature_c: float = 34.0
+    temperature_end_c: float = 34.0
+    temperature_start_s: float = NEVER_S
+    temperature_time_constant_s: float = 1.0
     clocks_event_reasons: int = 0
     throttles: tuple[Throttle, ...] = ()
     processes: tuple[GpuProcess, ...] = ()
@@ -372,14 +420,36 @@ RTX_4090 = Board(
 )
 
 
+RTX_4090_SLOW = replace(  # as with drivers that refresh a workstation board's readings every 500 ms only
+    RTX_4090,
+    uuid="GPU-66666666-0000-4000-8000-000000000001",
+    tick_s=0.5,
+    tick_phase_s=0.1371,
+    power_period_s=0.5,
+)
+GH200 = replace(
+    H100,
+    uuid="GPU-77777777-0000-4000-8000-000000000001",
+    name="NVIDIA GH200 480GB",
+    c2c_enabled=1,
+    module_w=150.0,
+    power_window_s=0.02,
+    pci_device_id=0x234210DE,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """What NVML says about the machine; a non-zero `init_return` makes nvmlInit fail with that code."""
+    """What NVML says about the machine; a non-zero `init_return` makes nvmlInit fail with that code.
+
+    At `shutdown_at_s` every process finds NVML shut down once, as if another library in it had done so.
+    """
 
     driver_version: str = "570.133.20"
     nvml_version: str = "12.570.133.20"
     cuda_driver_version: int = 12080
     init_return: int = 0
+    shutdown_at_s: float = NEVER_S
 
 
 def write_config(path: Path, boards: Sequence[Board], system: System | None = None) -> None:
@@ -398,6 +468,7 @@ def write_config(path: Path, boards: Sequence[Board], system: System | None = No
             for c in board.load
         ]
         lines += [f"fault {f.call} {f.code} {f.start_s} {f.end_s}" for f in board.faults]
+        lines += [f"answer {a.call} {a.value} {a.start_s} {a.end_s}" for a in board.answers]
         lines += [f"throttle {t.mask} {t.start_s} {t.end_s}" for t in board.throttles]
         lines += [f"process {p.pid} {p.memory_bytes} {int(p.graphics)} {p.name}" for p in board.processes]
         lines += [f"mig_uuid {uuid}" for uuid in board.mig_uuids]
@@ -479,6 +550,7 @@ def environment(library_dir: Path, config_path: Path) -> dict[str, str]:
         **os.environ,
         "LD_LIBRARY_PATH": os.pathsep.join(search_path),
         "FAKE_NVML_CONFIG": str(config_path),
+        "XDG_CACHE_HOME": str(config_path.parent / "cache"),  # nothing learnt of a made-up board outlives its test
     }
 
 
