@@ -129,7 +129,7 @@ def _page_cell(account: Account) -> PageCell:
         queries=results.queries,
         traces=_traces(results),
         intervals=[interval for session in results.sessions for interval in session.intervals],
-        facts=facts_of(account.summary, results.manifest),
+        facts=facts_of(account.summary, results.manifest, results.sampler),
         command=command_of(results.manifest) or shlex.join(["harness", "run"]),
     )
 
@@ -139,7 +139,7 @@ def _traces(results: CellResults) -> list[Trace]:
     for session in results.sessions:
         if session.manifest is None:
             continue
-        for curve in rebuilt(session.manifest.channels, results.directory.segments(session.number)):
+        for curve in rebuilt(session.manifest.channels, results.directory.segments(session.number), shaped=False):
             lengths_s = np.diff(curve.time_s)
             if len(lengths_s) == 0:
                 continue

@@ -304,7 +304,7 @@ class FindingCode(StrEnum):
     )
     DEVICE_ORDER_UNKNOWN = (
         "device_order_unknown",
-        "CUDA numbers GPUs of different models by their speed, in an order that is not known here: a number is a guess.",
+        "CUDA numbers GPUs of different models by their speed, in an order that is not known here.",
         "Run `export CUDA_DEVICE_ORDER=PCI_BUS_ID`, or name GPUs by UUID in CUDA_VISIBLE_DEVICES.",
     )
     PROCESSES_NOT_LISTED = (
@@ -828,7 +828,6 @@ class SensorCard(Record):
     load_steps: tuple[LoadStep, ...] = Field(default=(), description="what `integrates` follows from; the latest few")
 
 
-
 class RunManifest(Record):
     """What is needed to believe and repeat one session of a cell."""
 
@@ -1000,6 +999,9 @@ class ModeSummary(Record):
     output_tokens: float | None
     energy_j: Estimate = Field(description="joules per query")
     energy_net_j: Estimate = Field(description="joules per query above idle")
+    energy_tail_j: float | None = Field(
+        default=None, description="mean joules above idle from a query's end to the next query; not in energy_j"
+    )
     energy_per_output_token_j: Estimate
     energy_per_correct_j: Estimate
     energy_wh_per_1000: Estimate

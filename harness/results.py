@@ -22,6 +22,7 @@ from harness.records import (
     IntervalRecord,
     QueryRecord,
     RunManifest,
+    SamplerStats,
 )
 from harness.store.run_directory import RunDirectory, cells, run_path
 
@@ -39,6 +40,7 @@ class SessionResults:
     baselines: dict[str, Baseline]
     findings: tuple[Finding, ...]
     status: str | None
+    sampler: SamplerStats | None = None
     external: ExternalMeter | None = None
     cross_check: CrossCheck | None = None
 
@@ -63,6 +65,11 @@ class CellResults:
     def manifest(self) -> RunManifest | None:
         """The newest session's manifest."""
         return next((session.manifest for session in reversed(self.sessions) if session.manifest), None)
+
+    @property
+    def sampler(self) -> SamplerStats | None:
+        """What reading the sensors took in the newest session that ended in good order."""
+        return next((session.sampler for session in reversed(self.sessions) if session.sampler), None)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -135,6 +142,7 @@ def _session(directory: RunDirectory, number: int) -> SessionResults:
         baselines=idle,
         findings=tuple(findings),
         status=end.status if end else None,
+        sampler=end.sampler if end else None,
         external=external,
         cross_check=directory.cross_check(number),
     )

@@ -19,7 +19,7 @@ from rich.console import Console
 from harness import publish, wall
 from harness.config import RunSpec, load_run_spec
 from harness.errors import ExitCode, HarnessError, OutOfMemory, StorageFull, UsageError
-from harness.meter.cross_check import require_codecarbon
+from harness.meter.beside.cross_check import require_codecarbon
 from harness.progress import Progress
 from harness.records import FindingCode, Summary, slug
 from harness.report.receipt import receipt_of

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from harness.attribution import exclusive
-from harness.meter.curve import Curve
+from harness.meter.curve.curve import Curve
 from harness.meter.meter import rebuilt
 from harness.records import MARK_CHANNEL, Channel, FindingCode, Phase, Reading
 from harness.results import CellResults, load_run
 
-RELATIVE_TOLERANCE = 1e-9
+RELATIVE_TOLERANCE = 1e-6
+"""Another processor's linear algebra rounds otherwise: differences of 2e-9 were seen between four of them."""
 ABSOLUTE_TOLERANCE_J = 1e-9
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.meter.alignment import REACH_S, Alignment, Load, align
-from harness.meter.curve import Curve
-from harness.meter.external import ExternalLog, read_log
+from harness.meter.beside.alignment import REACH_S, Alignment, Load, align
+from harness.meter.beside.external import ExternalLog, read_log
+from harness.meter.beside.stretches import Stretches
+from harness.meter.curve.curve import Curve
 from harness.meter.meter import rebuilt
-from harness.meter.stretches import Stretches
 from harness.records import (
     Attribution,
     Boundary,

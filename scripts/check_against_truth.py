@@ -90,7 +90,8 @@ def print_comparison(name: str, results: CellResults, truth: Truth) -> None:
         start_s, end_s = query.time_start_s, query.time_end_s
         true_j = truth.energy_j(0, origin_s + start_s, origin_s + end_s)
         if reading.energy_gross_j is None or reading.energy_gross_half_width_j is None:
-            print(f"  {query.prompt_id} {query.mode}: null, {[finding.code.value for finding in reading.findings]}")
+            reasons = ", ".join(finding.code.value for finding in reading.findings)
+            print(f"  {query.prompt_id} {query.mode}: null for {end_s - start_s:.3f} s ({reasons})")
             continue
         plain = plain_j(end_s) - plain_j(start_s)
         rows.append((end_s - start_s, true_j, reading.energy_gross_j, reading.energy_gross_half_width_j, plain))

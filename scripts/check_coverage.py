@@ -235,7 +235,7 @@ def recorded(
     board: Board, library: ctypes.CDLL, from_s: float, until_s: float, rng: np.random.Generator
 ) -> tuple[tuple[Channel, ...], Segment]:
     """What the project's sensor records of the board under a virtual clock, late as a real process is."""
-    from harness.meter.nvml import NvmlSensor
+    from harness.meter.sensors.nvml import NvmlSensor
     from harness.records import Segment, SensorCard
 
     now_s = from_s

@@ -292,7 +292,7 @@ def _complete_card(bench: Bench, directory: Directory, results: Results) -> None
     """The card with what the loads showed of the sensor."""
     if bench.card is None:
         return
-    from harness.meter.underload import completed
+    from harness.meter.card.underload import completed
 
     card = bench.card
     for name in STEPS_AND_LEVELS:

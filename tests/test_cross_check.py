@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from harness.errors import EnvironmentFault
-from harness.meter.cross_check import CodecarbonTracker, OtherEnergies
+from harness.meter.beside.cross_check import CodecarbonTracker, OtherEnergies
 from harness.meter.meter import rebuilt
 from harness.pipeline import Observer
 from harness.records import Channel, CrossCheck, Segment
@@ -95,7 +95,8 @@ def test_what_fails_there_becomes_words(boards: Path) -> None:
 
 
 def test_its_process_ends_with_ours(boards: Path) -> None:
-    code = "from harness.meter.cross_check import CodecarbonTracker as T; t = T([]); t.start(); print(t._process.pid)"
+    module = "harness.meter.beside.cross_check"
+    code = f"from {module} import CodecarbonTracker as T; t = T([]); t.start(); print(t._process.pid)"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     deadline_s = time.monotonic() + 20.0

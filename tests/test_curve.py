@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.attribution import exclusive
-from harness.meter.curve import Curve, CurveBuilder
+from harness.meter.curve.curve import Curve, CurveBuilder
 from harness.meter.meter import rebuilt, with_marks
 from harness.records import Boundary, Channel, FindingCode, Method, Quantity, Segment
 from tests.synthetic_power import (

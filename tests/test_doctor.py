@@ -17,7 +17,7 @@ from harness.cli import doctor
 from harness.environment import examination, gpu_checks, host_checks
 from harness.environment.diagnosis import Check, Diagnosis, GpuFacts
 from harness.environment.nvml import GpuProcess, Nvml, open_nvml
-from harness.meter.card import card_findings
+from harness.meter.card.card import card_findings
 from harness.records import Boundary, Method, SensorCard, Site
 from harness.report.diagnosis import show
 from harness.report.sensor import account_of, show_sensors

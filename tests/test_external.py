@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from harness import publish
 from harness.cli.parser import run_verb
 from harness.errors import UsageError
-from harness.meter.alignment import Alignment, Load, NotAligned, align
-from harness.meter.external import ExternalLog, parse_log, read_log
-from harness.meter.stretches import Stretches
+from harness.meter.beside.alignment import Alignment, Load, NotAligned, align
+from harness.meter.beside.external import ExternalLog, parse_log, read_log
+from harness.meter.beside.stretches import Stretches
 from harness.records import Boundary, ExternalMeter, FindingCode, Method, RunManifest
 from harness.report.markdown import render_markdown
 from harness.report.receipt import receipt_of

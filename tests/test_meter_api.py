@@ -352,7 +352,7 @@ import harness.environment.rapl as zones
 zones.zone_paths.__defaults__ = root
 zones.rapl_zones.__defaults__ = (*root, *zones.rapl_zones.__defaults__[1:])
 if "harness.meter.sampler" in sys.orig_argv:
-    import harness.meter.rapl as sensor
+    import harness.meter.sensors.rapl as sensor
     sensor.RaplSensor.__init__.__defaults__ = root
 """
 """For each new interpreter: RAPL lies elsewhere."""

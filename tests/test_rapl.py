@@ -14,9 +14,9 @@ import pytest
 from harness.attribution import exclusive
 from harness.environment.rapl import rapl_zones, zone_paths
 from harness.errors import NoSensor
-from harness.meter import rapl
 from harness.meter.meter import rebuilt
-from harness.meter.rapl import RaplSensor
+from harness.meter.sensors import rapl
+from harness.meter.sensors.rapl import RaplSensor
 from harness.records import FindingCode, Segment
 from tests.synthetic_power import PACKAGE
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.meter.rhythm import Rhythm
+from harness.meter.sensors.rhythm import Rhythm
 
 FINE_S, SEARCH_S, REGULAR_S = 0.00045, 0.001, 0.02
 

@@ -20,12 +20,14 @@ import pytest
 from harness.clock import SessionClock
 from harness.errors import NoSensor
 from harness.meter.meter import SessionMeter
-from harness.meter.rapl import RaplSensor
 from harness.meter.recorder import SamplerProcess
+from harness.meter.sensors.rapl import RaplSensor
 from harness.records import Boundary, FindingCode, Method, Quantity, Segment
 from tests.fake_nvml.library import (
+    A100,
     H100,
     P100,
+    RTX_4090,
     SONAME,
     Board,
     Fault,
@@ -324,11 +326,13 @@ def test_a_board_without_any_sensor_is_refused(start: Start) -> None:
 @pytest.mark.parametrize(
     ("board", "window_s"),
     [
-        (P100, 0.025),
+        (P100, 0.01),
+        (replace(A100, counter=False), 0.025),
+        (replace(RTX_4090, counter=False), 0.1),
         (replace(H100, counter=False), 0.025),
         (replace(H100, counter=False, faults=(Fault("field:186", NOT_SUPPORTED),)), 1.0),
     ],
-    ids=["P100", "instantaneous", "averaged"],
+    ids=["P100", "A100", "Ada", "Hopper", "averaged"],
 )
 def test_without_a_counter_power_is_read_and_its_window_said(start: Start, board: Board, window_s: float) -> None:
     recorder = start(replace(board, load=(constant(33.0),)))

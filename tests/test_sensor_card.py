@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.meter.aliasing import aliased, locked, tick_counts
-from harness.meter.board_trace import BoardTrace
-from harness.meter.card import (
+from harness.meter.card.aliasing import aliased, locked, tick_counts
+from harness.meter.card.board_trace import BoardTrace
+from harness.meter.card.card import (
     Changes,
     Polls,
     card_findings,
@@ -27,8 +27,8 @@ from harness.meter.card import (
     tick_and_jitter_s,
     update_period_s,
 )
-from harness.meter.card_cache import cache_directory, load_card, save_card
-from harness.meter.underload import completed
+from harness.meter.card.card_cache import cache_directory, load_card, save_card
+from harness.meter.card.underload import completed
 from harness.records import (
     MARK_CHANNEL,
     Channel,
@@ -155,7 +155,7 @@ def test_zero_watts_are_no_reading() -> None:
 
 PROBE = """
 import json, sys
-from harness.meter.characterize import characterize
+from harness.meter.card.characterize import characterize
 print(json.dumps([card.model_dump() for card in characterize(sys.argv[1:]).values()]))
 """
 

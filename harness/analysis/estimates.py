@@ -31,9 +31,7 @@ ESTIMATED = Finding(code=FindingCode.ESTIMATED_ENERGY)
 
 def gains_of(channels: Sequence[Channel]) -> Gains:
     """The gains that the channels declare."""
-    return {
-        (channel.device, channel.method): channel.gain_half_width for channel in channels if channel.makes_energy
-    }
+    return {(channel.device, channel.method): channel.gain_half_width for channel in channels if channel.makes_energy}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

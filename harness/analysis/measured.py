@@ -63,6 +63,7 @@ class QueryFigures:
     energy_j: float | None
     energy_half_width_j: float | None
     net: NetEnergy | None
+    energy_tail_j: float | None
     phases_j: Mapping[str, float] | None
     phases_s: Mapping[str, float]
     n_prompt_tokens: int | None
@@ -137,6 +138,7 @@ def figures_of(query: QueryRecord, headline: Boundary, devices: frozenset[str]) 
         energy_j=energy_j,
         energy_half_width_j=quadrature(device.half_width_j for device in known) if complete else None,
         net=_net(readings) if complete else None,
+        energy_tail_j=_sum([reading.energy_tail_j for reading in readings]) if complete else None,
         phases_j=_phases_j(readings, energy_j),
         phases_s=_phases_s(readings),
         n_prompt_tokens=sizes.get(PROMPT_TOKENS),
@@ -158,6 +160,11 @@ def quadrature(half_widths: Iterable[float | None]) -> float | None:
             return None
         squares += half_width**2
     return math.sqrt(squares)
+
+
+def _sum(energies: Sequence[float | None]) -> float | None:
+    known = [energy_j for energy_j in energies if energy_j is not None]
+    return math.fsum(known) if len(known) == len(energies) else None
 
 
 def _covers(readings: Sequence[Reading], headline: Boundary) -> bool:
@@ -206,5 +213,13 @@ def _phases_s(readings: Sequence[Reading]) -> dict[str, float]:
 def _why(query: QueryRecord, readings: Sequence[Reading]) -> FindingCode:
     codes = [finding.code for reading in readings for finding in reading.findings]
     codes += [finding.code for finding in query.findings]
-    reasons = (FindingCode.SENSOR_LOST, FindingCode.NO_READINGS)
+    reasons = (
+        FindingCode.SENSOR_LOST,
+        FindingCode.COUNTER_RESET,
+        FindingCode.COUNTER_FROZEN,
+        FindingCode.COUNTER_JUMPED,
+        FindingCode.AVERAGED_POWER_ONLY,
+        FindingCode.HOST_SHARED,
+        FindingCode.NO_READINGS,
+    )
     return next((code for code in reasons if code in codes), FindingCode.NO_READINGS)

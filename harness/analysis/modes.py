@@ -66,6 +66,7 @@ def summarise_mode(
         output_tokens=_mean([query.n_output_tokens for query in figures]),
         energy_j=per_query,
         energy_net_j=net_energy(measured, gains, estimated=estimated),
+        energy_tail_j=_mean_tail_j(measured),
         energy_per_output_token_j=_per_token(measured, gains, estimated, missing),
         energy_per_correct_j=energy_per_correct(figures, gains, estimated=estimated),
         energy_wh_per_1000=scaled(per_query, QUERIES_PER_WH_FIGURE / J_PER_WH),
@@ -98,6 +99,12 @@ def energy_per_correct(figures: Sequence[QueryFigures], gains: Gains, *, estimat
         interval=per_success_interval,
         findings=findings,
     )
+
+
+def _mean_tail_j(measured: Sequence[QueryFigures]) -> float | None:
+    """Over the queries whose tail is known: the last one of a session has none."""
+    known = [query.energy_tail_j for query in measured if query.energy_tail_j is not None]
+    return math.fsum(known) / len(known) if known else None
 
 
 def _accuracy(scored: Sequence[QueryFigures]) -> Estimate:

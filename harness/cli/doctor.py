@@ -57,7 +57,7 @@ def _sensors(*, as_json: bool) -> int:
     Raises:
         NoSensor: There is no board.
     """
-    from harness.meter.card import card_findings
+    from harness.meter.card.card import card_findings
     from harness.records import SCHEMA_VERSION
     from harness.report.sensor import account_of, show_sensors
     from harness.wiring.sensor_cards import looked_at_again

@@ -45,16 +45,16 @@ def open_sensors(request: dict[str, Any]) -> list[Sensor]:
     """
     sensors: list[Sensor] = []
     if request.get("nvml"):
-        from harness.meter.nvml import NvmlSensor
+        from harness.meter.sensors.nvml import NvmlSensor
 
         cards = {uuid: SensorCard.model_validate(card) for uuid, card in request.get("cards", {}).items()}
         sensors.append(NvmlSensor(request["nvml"], cards))
     if request.get("rapl"):
-        from harness.meter.rapl import RaplSensor
+        from harness.meter.sensors.rapl import RaplSensor
 
         sensors.append(RaplSensor())
     if request.get("estimate"):
-        from harness.meter.estimate import EstimateSensor
+        from harness.meter.sensors.estimate import EstimateSensor
 
         sensors.append(EstimateSensor())
     return sensors

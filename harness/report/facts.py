@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.records import Estimate, RunManifest, Site, Summary
+from harness.records import Estimate, RunManifest, SamplerStats, Site, Summary
 from harness.report.numbers import digits, half_width
 from harness.report.wording import BOUNDARY, METHOD, estimated_words
 
@@ -29,9 +29,18 @@ class FactGroup:
     facts: tuple[Fact, ...]
 
 
-def facts_of(summary: Summary, manifest: RunManifest | None) -> tuple[FactGroup, ...]:
-    """Everything that the page lists; what is unknown has no line."""
-    groups = [("Energy", _energy(summary, manifest)), ("Model and protocol", _cell(summary, manifest))]
+def facts_of(
+    summary: Summary, manifest: RunManifest | None, sampler: SamplerStats | None = None
+) -> tuple[FactGroup, ...]:
+    """Everything that the page lists; what is unknown has no line.
+
+    Args:
+        summary: What was found.
+        manifest: The newest session's.
+        sampler: What reading the sensors took in that session.
+    """
+    energy = [*_energy(summary, manifest), *_sampler(sampler)]
+    groups = [("Energy", energy), ("Model and protocol", _cell(summary, manifest))]
     if manifest is not None:
         groups += [("Site", _site(manifest.site, summary.site_id)), ("Run", _run(manifest))]
     return tuple(
@@ -63,6 +72,14 @@ def _energy(summary: Summary, manifest: RunManifest | None) -> list[tuple[str, s
         parts += [f"gain ± {digits(gain * 100, 2)} %"] if gain is not None else ["gain unknown"]
         facts.append((f"Sensor {channel.device}", ", ".join(parts)))
     return facts
+
+
+def _sampler(sampler: SamplerStats | None) -> list[tuple[str, str]]:
+    if sampler is None or sampler.duration_s <= 0.0:
+        return []
+    share = 100 * sampler.duration_cpu_s / sampler.duration_s
+    text = f"{digits(share, 2)} % of a core, {sampler.n_late:,} of {sampler.n_polls:,} polls late"
+    return [("Reading the sensors", text + (f", {sampler.n_missed:,} missed" if sampler.n_missed else ""))]
 
 
 def _cell(summary: Summary, manifest: RunManifest | None) -> list[tuple[str, str]]:

@@ -197,6 +197,11 @@ def _in_other_units(summary: Summary) -> list[Row]:
         unit = unit_for([mode.energy_j.value for mode in modes], "J")
         cells = tuple(value_of(unit.estimate(each)) for each in net)
         rows.append(Row(label=f"{unit.name} above idle", cells=cells, kind=Kind.DETAIL))
+    tails = [Estimate(value=mode.energy_tail_j) for mode in modes]
+    if any(each.value is not None for each in tails) and not summary.estimated:
+        unit = unit_for([mode.energy_j.value for mode in modes], "J")
+        cells = tuple(value_of(unit.estimate(each)) for each in tails)
+        rows.append(Row(label=f"{unit.name} after the end, not included", cells=cells, kind=Kind.DETAIL))
     wh = [_scaled(mode.energy_j, 1 / J_PER_WH) for mode in modes]
     unit = unit_for([each.value for each in wh], "Wh")
     cells = tuple(value_of(unit.estimate(each)) for each in wh)

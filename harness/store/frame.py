@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import pandas as pd
@@ -42,6 +43,10 @@ def _row(run_id: str, cell: Cell, site_id: str, query: QueryRecord) -> dict[str,
             unit = "estimated_j" if any(reading.method is Method.ESTIMATED for reading in readings) else "j"
             row[f"{boundary}_energy_gross_{unit}"] = _total([reading.energy_gross_j for reading in readings])
             row[f"{boundary}_energy_net_{unit}"] = _total([reading.energy_net_j for reading in readings])
+            if unit == "j":
+                half_widths = [reading.energy_gross_half_width_j for reading in readings]
+                row[f"{boundary}_energy_gross_half_width_j"] = _quadrature(half_widths)
+                row[f"{boundary}_energy_tail_j"] = _total([reading.energy_tail_j for reading in readings])
     findings = [*query.findings, *(finding for reading in query.readings for finding in reading.findings)]
     row["findings"] = ", ".join(sorted({finding.code.value for finding in findings}))
     return row
@@ -50,3 +55,9 @@ def _row(run_id: str, cell: Cell, site_id: str, query: QueryRecord) -> dict[str,
 def _total(energies: list[float | None]) -> float | None:
     known = [energy for energy in energies if energy is not None]
     return sum(known) if len(known) == len(energies) else None
+
+
+def _quadrature(half_widths: list[float | None]) -> float | None:
+    """Of a sum of devices, which err independently."""
+    known = [half_width for half_width in half_widths if half_width is not None]
+    return math.hypot(*known) if len(known) == len(half_widths) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.attribution import exclusive
-from harness.meter.cross_check import CodecarbonTracker, OtherEnergies
+from harness.meter.beside.cross_check import CodecarbonTracker, OtherEnergies
 from harness.pipeline import Observer
 from harness.protocols import EnergyCurve
 from harness.records import Attribution, CrossCheck, Prompt, QueryRecord, Reading

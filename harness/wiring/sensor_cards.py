@@ -8,11 +8,11 @@ from contextlib import suppress
 from harness.clock import utc_now
 from harness.environment.nvml import Nvml, open_nvml
 from harness.errors import NoSensor
-from harness.meter.aliasing import aliased
-from harness.meter.board_trace import BoardTrace
-from harness.meter.card import card_findings, merged
-from harness.meter.card_cache import load_card, save_card
-from harness.meter.underload import completed
+from harness.meter.card.aliasing import aliased
+from harness.meter.card.board_trace import BoardTrace
+from harness.meter.card.card import card_findings, merged
+from harness.meter.card.card_cache import load_card, save_card
+from harness.meter.card.underload import completed
 from harness.records import Channel, Finding, Segment, SensorCard
 
 
@@ -88,7 +88,7 @@ def doubts_of(cards: Mapping[str, SensorCard], devices: Collection[str]) -> list
 
 
 def _looked_at(uuids: Sequence[str]) -> dict[str, SensorCard]:
-    from harness.meter.characterize import characterize  # the one that needs the driver's library
+    from harness.meter.card.characterize import characterize  # the one that needs the driver's library
 
     cards = {uuid: merged(card, load_card(uuid, card.driver)) for uuid, card in characterize(uuids).items()}
     for card in cards.values():

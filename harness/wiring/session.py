@@ -16,7 +16,7 @@ from harness.environment.nvml import Nvml, open_nvml
 from harness.environment.rapl import rapl_zones
 from harness.environment.visibility import choose_boards, order_doubt
 from harness.errors import InvalidMeasurement, NoSensor
-from harness.meter.cross_check import CodecarbonTracker
+from harness.meter.beside.cross_check import CodecarbonTracker
 from harness.meter.meter import SessionMeter
 from harness.meter.recorder import SamplerProcess
 from harness.pipeline import Observer, Session, refuse_precision

@@ -18,7 +18,7 @@ JITTER_LIMIT = 0.1
 
 def run(bench: Bench, duration_s: float) -> None:  # noqa: ARG001 - it takes two to five seconds by itself
     """Look at the idle board, by the meter's own probe."""
-    from harness.meter.characterize import characterize
+    from harness.meter.card.characterize import characterize
 
     start_s = bench.now_s()
     bench.card = characterize([bench.uuid]).get(bench.uuid)

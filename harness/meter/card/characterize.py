@@ -16,7 +16,7 @@ import pynvml
 
 from harness.clock import utc_now
 from harness.errors import NoSensor
-from harness.meter.card import Polls, idle_findings
+from harness.meter.card.card import Polls, idle_findings
 from harness.records import SensorCard
 from harness.units import J_PER_MJ, W_PER_MW
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from harness.meter.board_trace import BoardTrace
-from harness.meter.card import resolution_j, tick_and_jitter_s, update_period_s
-from harness.meter.counter_ratio import counter_over_power
-from harness.meter.counter_sight import FEWEST_STEPS, evidence, steps
-from harness.meter.power_window import power_window_s
+from harness.meter.card.board_trace import BoardTrace
+from harness.meter.card.card import resolution_j, tick_and_jitter_s, update_period_s
+from harness.meter.card.counter_ratio import counter_over_power
+from harness.meter.card.counter_sight import FEWEST_STEPS, evidence, steps
+from harness.meter.card.power_window import power_window_s
 from harness.records import Channel, LoadStep, Segment, SensorCard
 
 STEPS_KEPT = 60

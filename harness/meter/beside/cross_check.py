@@ -68,7 +68,7 @@ class CodecarbonTracker:
         package_parent = str(Path(harness.__file__).parents[1])
         search_path = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "harness.meter.codecarbon_child", json.dumps(self._uuids)],
+            [sys.executable, "-m", "harness.meter.beside.codecarbon_child", json.dumps(self._uuids)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

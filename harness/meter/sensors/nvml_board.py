@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pynvml
 
 from harness.errors import NoSensor
-from harness.meter.rhythm import Rhythm
+from harness.meter.sensors.rhythm import Rhythm
 from harness.records import Boundary, Channel, Method, Quantity, Sample, SensorCard, SensorEvent
 from harness.units import J_PER_MJ, W_PER_MW
 
@@ -48,7 +48,10 @@ TELL_S = 1.0
 SHY_AFTER, SHY_PERIOD_S = 3, 0.11
 """So many zeros or refusals: the board does not like to be asked faster than its period, which is hardly longer."""
 AMPERE, GA100_NAMES = 7, ("A100", "A800", "A30")
-WINDOW_INSTANT_S, WINDOW_AVERAGED_S = 0.025, 1.0
+WINDOWS_S = {4: 0.01, 5: 0.01, 6: 0.1, 7: 0.1, 8: 0.1, 9: 0.025}
+"""What an instantaneous reading averages over, in seconds, by NVML's architecture: Pascal, Volta, Turing, Ampere, Ada,
+Hopper (Yang et al., SC'24, doi 10.1109/SC41406.2024.00028). Others are unknown until a load shows it."""
+WINDOW_GA100_S, WINDOW_AVERAGED_S = 0.025, 1.0
 REASON_POWER_CAP, REASON_THERMAL = 0x4, 0x20
 """NVML's clocks event reasons for which it also counts the time: software power cap, software thermal slowdown."""
 LOST_CODES = (pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED)
@@ -175,13 +178,14 @@ class NvmlBoard:
     def _open_power(self, now_s: float) -> _Stream | None:
         answer = self._fields(pynvml.NVML_FI_DEV_POWER_INSTANT)
         self._instant = answer is not None and answer[0].nvmlReturn == pynvml.NVML_SUCCESS
-        window_s = WINDOW_INSTANT_S
+        architecture = _optional(pynvml.nvmlDeviceGetArchitecture, self.handle) or 0
+        name = str(_optional(pynvml.nvmlDeviceGetName, self.handle))
+        is_ga100 = architecture == AMPERE and any(part in name for part in GA100_NAMES)
+        window_s = WINDOW_GA100_S if is_ga100 else WINDOWS_S.get(architecture)
         if not self._instant:
             if _supported(pynvml.nvmlDeviceGetPowerUsage, self.handle) is None:
                 return None
-            architecture = _optional(pynvml.nvmlDeviceGetArchitecture, self.handle) or 0
-            name = str(_optional(pynvml.nvmlDeviceGetName, self.handle))
-            if architecture >= AMPERE and not any(part in name for part in GA100_NAMES):
+            if architecture >= AMPERE and not is_ga100:
                 window_s = WINDOW_AVERAGED_S
         self._averaged = window_s == WINDOW_AVERAGED_S
         card = self._card

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.meter.accounts import accounts_of
-from harness.meter.regression import Observed, average
+from harness.meter.curve.accounts import accounts_of
+from harness.meter.curve.regression import Observed, average
 from harness.records import Edge
 
 if TYPE_CHECKING:

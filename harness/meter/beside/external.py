@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import UsageError
-from harness.meter.stretches import Stretches
+from harness.meter.beside.stretches import Stretches
 from harness.units import J_PER_KWH, J_PER_WH
 
 if TYPE_CHECKING:

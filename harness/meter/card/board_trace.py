@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.meter.card import Changes
+from harness.meter.card.card import Changes
 from harness.records import MARK_CHANNEL, Channel, Edge, Quantity, Segment
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.meter.board_trace import BoardTrace
-from harness.meter.card import update_period_s
+from harness.meter.card.board_trace import BoardTrace
+from harness.meter.card.card import update_period_s
 
 if TYPE_CHECKING:
     from harness.records import FloatArray

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.meter.stretches import Stretches
+from harness.meter.beside.stretches import Stretches
 from harness.records import NodeGain
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pynvml
 
 from harness.errors import NoSensor
-from harness.meter.nvml_board import LOST_CODES, RETRY_EVERY_S, RETRY_S, NvmlBoard
+from harness.meter.sensors.nvml_board import LOST_CODES, RETRY_EVERY_S, RETRY_S, NvmlBoard
 from harness.records import Channel, Sample, SensorCard
 
 CPU_SHARE_MOST, CALL_SHARE_MOST = 0.022, 0.15

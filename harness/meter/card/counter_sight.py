@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.meter.board_trace import BoardTrace
+from harness.meter.card.board_trace import BoardTrace
 from harness.records import Edge, LoadStep
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.meter.accounts import Account, Accounts, cumulative, more_steps
+from harness.meter.curve.accounts import Account, Accounts, cumulative, more_steps
 
 if TYPE_CHECKING:
     from harness.records import FloatArray, IntArray
@@ -33,6 +33,8 @@ DRIFTS = ((0.002, 0.002), (0.02, 0.02), (0.01, 0.3), (0.2, 0.3))
 """Priors of slow drift: standard deviation of the level's change over a quarter of a tick, in the same unit; near the
 tick, and further away, where something may have happened that says nothing about the tick. The last is for power that
 steps more often than any account here; its prior weight is the probability of so many steps."""
+GAIN_SD = 0.03
+"""Prior of how far power readings and counter disagree on this board, relative."""
 NEAR = 1.5
 """From the tick's middle, in ticks."""
 BELIEF = 0.7
@@ -166,6 +168,8 @@ def _bases(tick_s: tuple[float, float], points_s: FloatArray, observed: Observed
     seen_unit = observed.mean_w / unit_w
     common = LEVEL_SD**2 * level @ level.T + moved @ moved.T
     common[np.arange(n_seen), np.arange(n_seen)] += (observed.sd_w / unit_w) ** 2
+    readings = np.where(np.arange(n_seen) >= len(observed.before), seen_unit, 0.0)
+    common[:n_seen, :n_seen] += GAIN_SD**2 * np.outer(readings, readings)
     wild = more_steps(last_s - first_s)
     weights = [*[1.0 - wild] * (len(DRIFTS) - 1), wild]
     bases = []

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.meter.board_trace import BoardTrace
-from harness.meter.card import update_period_s
-from harness.meter.counter_sight import FEWEST_STEPS, Step
+from harness.meter.card.board_trace import BoardTrace
+from harness.meter.card.card import update_period_s
+from harness.meter.card.counter_sight import FEWEST_STEPS, Step
 
 if TYPE_CHECKING:
     from harness.records import FloatArray, IntArray

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.meter.board_trace import BoardTrace
-from harness.meter.card import update_period_s
+from harness.meter.card.board_trace import BoardTrace
+from harness.meter.card.card import update_period_s
 from harness.records import Edge, Finding, FindingCode, SensorCard
 
 FEWEST_SPANS = 8

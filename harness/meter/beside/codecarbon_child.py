@@ -1,6 +1,6 @@
 """codecarbon's own tracker in a process of its own. Run by `cross_check.CodecarbonTracker`.
 
-    python -m harness.meter.codecarbon_child '["GPU-..."]'
+    python -m harness.meter.beside.codecarbon_child '["GPU-..."]'
 
 It tracks until standard input closes. One JSON object a line goes to stdout: `started`, then `stopped` with what it
 measured, or `failed`. Only this module and `estimate.py` know codecarbon.

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.meter.regression import Observed
-from harness.meter.shape import Z_95, Shape, shaped
-from harness.meter.status import Happening, Status
-from harness.meter.ticks import Tick, TickSource
+from harness.meter.curve.regression import Observed
+from harness.meter.curve.shape import Z_95, Shape, shaped
+from harness.meter.curve.status import Happening, Status
+from harness.meter.curve.ticks import Tick, TickSource
 from harness.records import MARK_CHANNEL, Channel, Edge, Finding, FindingCode, Method, Quantity, Segment
 
 if TYPE_CHECKING:

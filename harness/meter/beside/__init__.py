@@ -1,0 +1,1 @@
+"""What is joined beside the measurement and never mixed in: a wall meter's log, another program's figure."""
