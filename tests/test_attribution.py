@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from harness.attribution import exclusive
 from harness.attribution.baseline import baselines, with_net
-from harness.meter.curve.curve import Curve, CurveBuilder
+from harness.meter.curve.builder import CurveBuilder
+from harness.meter.curve.curve import Curve
 from harness.records import (
     Attribution,
     Boundary,

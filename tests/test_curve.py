@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.attribution import exclusive
-from harness.meter.curve.curve import Curve, CurveBuilder
+from harness.meter.curve.builder import CurveBuilder
+from harness.meter.curve.curve import Curve
 from harness.meter.meter import rebuilt, with_marks
-from harness.records import Boundary, Channel, FindingCode, Method, Quantity, Segment
+from harness.records import Boundary, Channel, Edge, FindingCode, Method, Quantity, Segment
 from tests.synthetic_power import (
     AVERAGED,
     COUNTER,
@@ -352,7 +353,8 @@ def test_the_half_width_of_many_queries_sum_holds_although_their_errors_have_one
         value=total_j,
     )
     board = Channel(device="GPU-1", boundary=Boundary.GPU_BOARD, method=Method.NVML_COUNTER, quantity=Quantity.ENERGY_J)
-    (curve,) = rebuilt([board], [with_marks(segment, [edge_s for span in spans for edge_s in span])])
+    edges = [Edge.WORK_BEGINS, Edge.PHASE, Edge.WORK_ENDS] * len(spans)
+    (curve,) = rebuilt([board], [with_marks(segment, [edge_s for span in spans for edge_s in span], edges)])
     error_j = sum(
         curve.energy_j(start_s, end_s) - float(np.diff(np.interp([start_s, end_s], knots, energies))[0])
         for start_s, _, end_s in spans

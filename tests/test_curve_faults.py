@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from harness.attribution import exclusive
+from harness.meter.curve.builder import CurveBuilder
 from harness.meter.curve.curve import Curve
 from harness.meter.meter import rebuilt
 from harness.records import Channel, Edge, Finding, FindingCode, Quantity, Segment, SensorEvent
@@ -98,20 +99,54 @@ def test_a_counter_that_begins_anew_without_power_readings_leaves_a_hole() -> No
     assert exclusive.read(curve, 9.0, 9.5).energy_gross_j == pytest.approx(200.0, rel=0.01)
 
 
-@pytest.mark.parametrize("resumes", [True, False])
-def test_a_frozen_counter_is_replaced_by_power_while_it_stands_still(resumes: bool) -> None:
-    """From 3.2 s on it shows nothing new; at 13 s it goes on, or it never does."""
-    ticks = without(counter(LOAD, tick_times(0.0, 15.0)), 3.2, 13.0 if resumes else 99.0)
+@pytest.mark.parametrize(("from_s", "until_s"), [(3.2, 13.0), (3.2, 99.0), (0.0, 99.0)])
+def test_a_frozen_counter_is_replaced_by_power_while_it_stands_still(from_s: float, until_s: float) -> None:
+    """It shows nothing new for ten seconds, or to the end, or it never moved at all."""
+    ticks = without(counter(LOAD, tick_times(0.0, 15.0)), from_s, until_s)
     curve = curve_of(marks(4.0, 6.0, 1.0, 2.0), ticks, READINGS)
     assert curve.time_last_s is not None
-    assert curve.time_last_s > 8.0
-    reading = exclusive.read(curve, 4.0, 6.0)
-    assert {FindingCode.COUNTER_FROZEN, FindingCode.POWER_FILLED} <= codes(reading.findings)
+    assert curve.time_last_s > 14.8
+    for start_s, end_s, truth_j in ((4.0, 6.0, 800.0), (4.5, 4.7, 80.0), (8.9, 9.6, 221.0)):
+        reading = exclusive.read(curve, start_s, end_s)
+        assert {FindingCode.COUNTER_FROZEN, FindingCode.POWER_FILLED} <= codes(reading.findings)
+        assert reading.energy_gross_j is not None
+        assert reading.energy_gross_half_width_j is not None
+        assert reading.energy_gross_j == pytest.approx(truth_j, abs=7.0)  # a reading's period at either end
+        assert abs(reading.energy_gross_j - truth_j) <= reading.energy_gross_half_width_j + 1e-9
+        assert reading.energy_gross_half_width_j < 0.25 * truth_j
+    assert (codes(exclusive.read(curve, 1.0, 2.0).findings) == set()) is (from_s > 0.0)
+
+
+def test_an_average_over_a_second_does_not_stand_in_for_a_counter() -> None:
+    slow = power_readings(LOAD, np.arange(1.05, 15.0, 0.1).tolist(), 1.0, channel=1)
+    channels = (COUNTER, POWER.model_copy(update={"device": COUNTER.device, "duration_window_s": 1.0}))
+    ticks = without(counter(LOAD, tick_times(0.0, 15.0)), 3.2, 99.0)
+    reading = exclusive.read(curve_of(marks(4.0, 6.0), ticks, slow, channels=channels), 4.0, 6.0)
+    assert reading.energy_gross_j is None
+    assert FindingCode.COUNTER_FROZEN in codes(reading.findings)
+
+
+@pytest.mark.parametrize("length_s", [3.1, 5.0, 10.0])
+def test_what_an_average_over_a_second_leaks_at_the_ends_is_in_the_half_width(length_s: float) -> None:
+    load = Power.steps(70.0, (5.0, 5.0 + length_s, 400.0))
+    slow = power_readings(load, np.arange(1.05, 22.0, 0.1).tolist(), 1.0, channel=0)
+    channel = POWER.model_copy(update={"duration_window_s": 1.0})
+    reading = exclusive.read(curve_of(marks(5.0, 5.0 + length_s), slow, channels=(channel,)), 5.0, 5.0 + length_s)
     assert reading.energy_gross_j is not None
     assert reading.energy_gross_half_width_j is not None
-    # Power alone: within a reading's period at either end of the work.
-    assert abs(reading.energy_gross_j - 800.0) <= max(reading.energy_gross_half_width_j, 14.0)
-    assert codes(exclusive.read(curve, 1.0, 2.0).findings) == set()
+    error_j = abs(reading.energy_gross_j - 400.0 * length_s)
+    assert error_j <= reading.energy_gross_half_width_j
+    assert reading.energy_gross_half_width_j < 3 * max(error_j, 40.0)
+
+
+def test_looking_at_a_long_curve_copies_nothing() -> None:
+    ticks = counter(LOAD, tick_times(0.0, 2_000.0))
+    builder = CurveBuilder(COUNTER)
+    builder.extend(ticks)
+    early, again = builder.curve(), builder.curve()
+    assert len(early.time_s) > 10_000
+    assert np.shares_memory(early.time_s, again.time_s)
+    assert np.shares_memory(early.energy_total_j, again.energy_total_j)
 
 
 def test_a_counter_that_jumps_by_more_than_a_board_can_draw_is_not_believed() -> None:
@@ -138,9 +173,13 @@ def test_what_happened_to_the_board_is_said_of_the_intervals_that_it_happened_in
 
 
 @pytest.mark.parametrize(("hottest_c", "found"), [(68.0, True), (44.0, False)])
-def test_a_board_that_warms_up_by_more_than_ten_degrees_is_said_of_the_session(hottest_c: float, found: bool) -> None:
-    warming = rows(2, (1.0, 1.0, 40.0), (5.0, 5.0, hottest_c), (9.0, 9.0, 45.0))
-    curve = curve_of(counter(LOAD, tick_times(0.0, 15.0)), READINGS, warming)
+def test_a_board_that_warms_up_from_its_first_work_to_its_last_is_said_of_the_session(
+    hottest_c: float, found: bool
+) -> None:
+    """What it was before is no drift: an idle board is cold."""
+    warming = rows(2, (1.0, 1.0, 20.0), (4.1, 4.1, 40.0), (5.0, 5.0, hottest_c), (9.2, 9.2, 45.0))
+    edges = rows(-1, (4.0, 4.0, Edge.WORK_BEGINS), (6.0, 6.0, Edge.WORK_ENDS), (9.5, 9.5, Edge.WORK_ENDS))
+    curve = curve_of(edges, counter(LOAD, tick_times(0.0, 15.0)), READINGS, warming)
     assert (FindingCode.TEMPERATURE_DRIFT in codes(curve.session_findings)) is found
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 
-from harness.meter.curve.curve import Curve, CurveBuilder
+from harness.meter.curve.builder import CurveBuilder
+from harness.meter.curve.curve import Curve
 from harness.protocols import Recorder
 from harness.records import MARK_CHANNEL, Channel, Edge, Finding, Quantity, SamplerStats, Segment
 

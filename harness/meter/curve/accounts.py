@@ -3,7 +3,8 @@
 - the power drifts slowly and nothing else happens;
 - it steps once or twice, anywhere;
 - it follows the marked edges: each piece of work has its own level, or all have one; work begins up to 25 ms after its
-  edge, and after its end the power stays or decays for up to 300 ms, as on real boards;
+  edge, and after its end the power stays or decays for up to 300 ms, as on real boards; an edge may be marked up to
+  8 ms late;
 - one step more than in the most likely of these.
 
 Pure: it knows instants and kinds of edges.
@@ -12,6 +13,7 @@ Pure: it knows instants and kinds of edges.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.meter.curve.habit import Habit
 from harness.records import Edge
 
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 
 JUMP_SD = 0.6
 """Prior of a step's height, in units of the highest power seen."""
+APART_SD, APART_DECAY_S = 0.06, 0.05
+"""Prior of how far pieces of work that have one level in common may lie apart, and what lingers after them, in the same
+unit; and the time constant of what lingers."""
 SHIFT_SD = 0.3
 """Prior of a step's place within its cell, as the height of a pulse over the cell, in the same unit."""
 CELLS = 12
@@ -37,16 +43,20 @@ WILD_STEPS_PER_S = 1.0
 """The same, where they may be more than an account has."""
 GROWN = 0.15
 """Prior weight of one step more, beside an account without it."""
-BEGIN_DELAYS_S = ((0.0, 0.0), (0.0, 0.005), (0.0, 0.012), (0.0, 0.025))
+BEGIN_DELAYS_S = ((0.0, 0.0), (0.0, 0.005), (0.0, 0.012), (0.0, 0.025), (-0.002, 0.0), (-0.008, 0.0))
 END_DELAYS_S = (
     (0.0, 0.0),
     (0.0, 0.012),
     (0.0, 0.03),
-    *pairwise((0.0, 0.004, 0.01, 0.02, 0.032, 0.045, 0.06, 0.08, 0.1, 0.125, 0.15, 0.18, 0.21, 0.24, 0.27, 0.3)),
+    (-0.002, 0.0),
+    (-0.008, 0.0),
+    *pairwise((0.0, 0.004, 0.01, 0.02, 0.035, 0.055, 0.08, 0.11, 0.15, 0.2, 0.25, 0.3)),
 )
-"""Cells for how much later than its edge a step lies."""
+"""Cells for how much later than its edge a step lies; below zero where the edge was marked late."""
 END_DECAYS_S = (0.012, 0.025, 0.05, 0.1, 0.18, 0.3)
 """Time constants of what lingers."""
+N_ENDINGS = len(END_DELAYS_S) + len(END_DECAYS_S)
+N_MANNERS = len(BEGIN_DELAYS_S) * N_ENDINGS
 LINGERS_S = 0.3
 MOST_SPANS = 8
 """More pieces of work than this around a tick are given one level in common."""
@@ -72,11 +82,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Numbers of the atoms that it adds to the drift, its prior log weight, and whether it follows the edges."""
+    """Numbers of the atoms that it adds to the drift, its prior log weight, and in which manner it follows the edges.
+
+    `manner` is a position among all combinations of a late begin and an ending; None: it does not follow them.
+    """
 
     atoms: tuple[int, ...]
     log_weight: float
-    follows: bool
+    manner: int | None
 
 
 @dataclass(slots=True)
@@ -98,7 +111,7 @@ class Accounts:
         """The same accounts with one free step more, in every cell."""
         log_weight = math.log(GROWN / max(len(self.free), 1))
         return [
-            Account((*account.atoms, *step), account.log_weight + log_weight, account.follows)
+            Account((*account.atoms, *step), account.log_weight + log_weight, account.manner)
             for account in accounts
             for step in self.free
             if step[0] not in account.atoms
@@ -106,7 +119,7 @@ class Accounts:
 
 
 def accounts_of(
-    tick_s: tuple[float, float], seen_s: tuple[float, float], edges: Sequence[tuple[float, Edge]], log_odds: float
+    tick_s: tuple[float, float], seen_s: tuple[float, float], edges: Sequence[tuple[float, Edge]], habit: Habit
 ) -> Accounts:
     """Every account of one tick.
 
@@ -114,21 +127,25 @@ def accounts_of(
         tick_s: Start and end of the tick.
         seen_s: Start and end of what was seen around it.
         edges: Marked edges in there, ascending.
-        log_odds: Of power that follows its edges, from the ticks before.
+        habit: How power followed its edges so far.
     """
     found = Accounts()
     _add_free_steps(found, tick_s, seen_s)
     following = _following(found, tick_s, seen_s, edges)
-    follow = 1.0 / (1.0 + math.exp(-log_odds)) if following else 0.0
+    prior = habit.prior
+    follow = float(prior.sum()) if following else 0.0
     rate = STEPS_PER_S * (seen_s[1] - seen_s[0])
     one, two = found.free, list(combinations(found.free, 2))
     total = 1.0 + rate + rate**2 / 2
-    found.known.append(Account((), math.log((1.0 - follow) / total), follows=False))
+    found.known.append(Account((), math.log((1.0 - follow) / total), None))
     log_weight = math.log((1.0 - follow) * rate / total / max(len(one), 1))
-    found.known += [Account(step, log_weight, follows=False) for step in one]
+    found.known += [Account(step, log_weight, None) for step in one]
     log_weight = math.log((1.0 - follow) * rate**2 / 2 / total / max(len(two), 1))
-    found.known += [Account((*first, *second), log_weight, follows=False) for first, second in two]
-    found.known += [Account(atoms, math.log(follow / len(following)), follows=True) for atoms in following]
+    found.known += [Account((*first, *second), log_weight, None) for first, second in two]
+    count = Counter(manner for _, manner in following)
+    whole = float(sum(prior[manner] for manner in count)) or 1.0
+    log_weights = {manner: math.log(follow / whole * float(prior[manner]) / n) for manner, n in count.items()}
+    found.known += [Account(atoms, log_weights[manner], manner) for atoms, manner in following]
     return found
 
 
@@ -151,23 +168,28 @@ def _add_free_steps(found: Accounts, tick_s: tuple[float, float], seen_s: tuple[
 
 def _following(
     found: Accounts, tick_s: tuple[float, float], seen_s: tuple[float, float], edges: Sequence[tuple[float, Edge]]
-) -> list[tuple[int, ...]]:
-    """Accounts in which power follows the edges, as sets of atoms."""
+) -> list[tuple[tuple[int, ...], int]]:
+    """Accounts in which power follows the edges: sets of atoms, and their manner."""
     spans = _spans(edges, seen_s)
     phases = [time_s for time_s, edge in edges if edge is Edge.PHASE]
     unknown = [time_s for time_s, edge in edges if edge is Edge.UNKNOWN]
     if not spans:
+        lone = [*unknown, *phases][:MOST_SPANS]
         return [
-            (*(found.atom(Part(Kind.STEP, edge_s + sum(delay) / 2)) for edge_s in lone), *_shifts(found, lone, delay))
-            for lone in ([*unknown, *phases][:MOST_SPANS],)
-            for delay in BEGIN_DELAYS_S
+            ((*_steps(found, lone, delay), *_shifts(found, lone, delay)), manner * N_ENDINGS)
+            for manner, delay in enumerate(BEGIN_DELAYS_S)
             if lone
         ]
-    others = [found.atom(Part(Kind.STEP, time_s)) for time_s in unknown[:MOST_SPANS]]
+    others = _steps(found, unknown[:MOST_SPANS], (0.0, 0.0))
     # Where in its cell of delays a step lies matters near the tick only.
     first_s, last_s = 2 * tick_s[0] - tick_s[1], 2 * tick_s[1] - tick_s[0]
     begins = [begin_s for begin_s, _ in spans if first_s < begin_s < last_s][:MOST_SPANS]
     ends = [end_s for _, end_s in spans if first_s - LINGERS_S < end_s < last_s][-MOST_SPANS:]
+    apart = [
+        found.atom(part, sd=APART_SD)
+        for span in [span for span in spans if span[0] < tick_s[1] and span[1] > tick_s[0]][:MOST_SPANS]
+        for part in (Part(Kind.PULSE, span[0], span[1] - span[0]), Part(Kind.DECAY, span[1], APART_DECAY_S))
+    ]
     late_shifts = {delay: _shifts(found, begins, delay) for delay in BEGIN_DELAYS_S}
     end_shifts = {delay: _shifts(found, ends, delay) for delay in END_DELAYS_S}
     endings: list[tuple[float, list[int], list[int]]] = [
@@ -177,20 +199,21 @@ def _following(
         own = [found.atom(Part(Kind.DECAY, end_s, decay_s)) for end_s in ends]
         common = [found.atom(*(Part(Kind.DECAY, end_s, decay_s) for _, end_s in spans))]
         endings.append((0.0, own, common))
-    accounts: list[tuple[int, ...]] = []
-    for delay in BEGIN_DELAYS_S:
-        for stays_s, own_tails, common_tails in endings:
+    accounts: list[tuple[tuple[int, ...], int]] = []
+    for late, delay in enumerate(BEGIN_DELAYS_S):
+        for ending, (stays_s, own_tails, common_tails) in enumerate(endings):
+            manner = late * N_ENDINGS + ending
             works = [_work((begin_s + sum(delay) / 2, end_s + stays_s)) for begin_s, end_s in spans]
             inner = [_phase(time_s, spans, stays_s) for time_s in phases]
             rest = (*late_shifts[delay], *others)
             if len(spans) <= MOST_SPANS:
                 own = [found.atom(*parts) for parts in (*works, *inner[:MOST_SPANS])]
-                accounts.append((*own, *own_tails, *rest))
+                accounts.append(((*own, *own_tails, *rest), manner))
             if len(spans) > 1:
                 common = [found.atom(*(part for parts in works for part in parts))]
                 if inner:
                     common.append(found.atom(*(part for parts in inner for part in parts)))
-                accounts.append((*common, *common_tails, *rest))
+                accounts.append(((*common, *apart, *common_tails, *rest), manner))
     return accounts
 
 
@@ -215,6 +238,11 @@ def _phase(time_s: float, spans: Sequence[tuple[float, float]], stays_s: float) 
     """Another level from inside a piece of work to its end."""
     end_s = next((end_s for begin_s, end_s in spans if begin_s < time_s <= end_s), None)
     return (Part(Kind.STEP, time_s),) if end_s is None else _work((time_s, end_s + stays_s))
+
+
+def _steps(found: Accounts, edges_s: Sequence[float], delay: tuple[float, float]) -> list[int]:
+    """A step in the middle of each edge's cell of delays."""
+    return [found.atom(Part(Kind.STEP, edge_s + sum(delay) / 2)) for edge_s in edges_s]
 
 
 def _shifts(found: Accounts, edges_s: Sequence[float], delay: tuple[float, float]) -> list[int]:

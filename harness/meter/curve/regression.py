@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.meter.curve.accounts import Account, Accounts, cumulative, more_steps
+from harness.meter.curve.accounts import N_MANNERS, Account, Accounts, cumulative, more_steps
 
 if TYPE_CHECKING:
     from harness.records import FloatArray, IntArray
@@ -37,8 +37,9 @@ GAIN_SD = 0.03
 """Prior of how far power readings and counter disagree on this board, relative."""
 NEAR = 1.5
 """From the tick's middle, in ticks."""
-BELIEF = 0.7
-"""Power to which an evidence is raised: below 1, because no account is quite true."""
+BELIEF, BELIEF_HALVES_S = 0.75, 1.0
+"""Power to which an evidence is raised: below 1, because no account is quite true, and the less so the longer the tick
+is: half as much for one of so many seconds."""
 N_GROWN = 10
 """So many of the most likely accounts are tried with one step more."""
 
@@ -74,12 +75,12 @@ class Observed:
 class Average:
     """Energies wanted, in joules: mean and covariance over all accounts.
 
-    `log_odds` are those of the accounts that follow the edges against the others; None without such.
+    `manners` are the probabilities of each manner of following the edges; None where no account does.
     """
 
     mean_j: FloatArray
     covariance_j2: FloatArray
-    log_odds: float | None
+    manners: FloatArray | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class _Base:
     mean: FloatArray
     covariance: FloatArray
     log_evidence: float
+    belief: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,20 +133,27 @@ def average(tick_s: tuple[float, float], targets_s: FloatArray, observed: Observ
     within = np.einsum("h,hij->ij", weight, np.concatenate([answer.covariance for answer in answers]))
     apart = means - mean
     covariance = within + (apart * weight[:, None]).T @ apart
-    follows = np.array([account.follows for answer in answers for account in answer.accounts])
-    return Average(
-        mean * unit_w, covariance * unit_w**2, _log_odds(float(weight[follows].sum())) if follows.any() else None
-    )
+    return Average(mean * unit_w, covariance * unit_w**2, _manners(weight, answers))
+
+
+def _manners(weight: FloatArray, answers: Sequence[_Answers]) -> FloatArray | None:
+    manners = [account.manner for answer in answers for account in answer.accounts]
+    following = np.array([manner is not None for manner in manners])
+    if not following.any():
+        return None
+    found = np.zeros(N_MANNERS)
+    np.add.at(found, [manner for manner in manners if manner is not None], weight[following])
+    return found
+
+
+def _belief(tick_s: tuple[float, float]) -> float:
+    return BELIEF / (1.0 + (tick_s[1] - tick_s[0]) / BELIEF_HALVES_S)
 
 
 def _likeliest(answers: Sequence[_Answers]) -> list[Account]:
     accounts = [account for answer in answers for account in answer.accounts]
     order = np.argsort(-np.concatenate([answer.log_weight for answer in answers]), kind="stable")
     return [accounts[place] for place in order[:N_GROWN].tolist()]
-
-
-def _log_odds(probability: float) -> float:
-    return float(np.log(max(probability, 1e-12)) - np.log(max(1.0 - probability, 1e-12)))
 
 
 def _footprints(integral: FloatArray, n_seen: int, observed: Observed) -> FloatArray:
@@ -180,8 +189,8 @@ def _bases(tick_s: tuple[float, float], points_s: FloatArray, observed: Observed
         wanted = everything[n_seen:, n_seen:] - across @ everything[:n_seen, n_seen:]
         _, log_determinant = np.linalg.slogdet(everything[:n_seen, :n_seen])
         fit = seen_unit @ precision @ seen_unit
-        log_evidence = -BELIEF * float(fit + log_determinant) / 2 + math.log(weight)
-        bases.append(_Base(precision, across, across @ seen_unit, wanted, log_evidence))
+        log_evidence = -_belief(tick_s) * float(fit + log_determinant) / 2 + math.log(weight)
+        bases.append(_Base(precision, across, across @ seen_unit, wanted, log_evidence, _belief(tick_s)))
     return bases
 
 
@@ -240,4 +249,4 @@ class _Regression:
         mean = base.mean + np.einsum("hwi,hi->hw", towards, heights)
         covariance = base.covariance + (towards @ inverse) @ np.swapaxes(towards, 1, 2)
         assert mean.shape == (len(accounts), n_wanted)
-        return _Answers(prior + base.log_evidence + BELIEF * log_evidence, mean, covariance, accounts)
+        return _Answers(prior + base.log_evidence + base.belief * log_evidence, mean, covariance, accounts)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.meter.curve.accounts import accounts_of
+from harness.meter.curve.habit import Habit
 from harness.meter.curve.regression import Observed, average
 from harness.records import Edge
 
@@ -29,8 +30,7 @@ class Shape:
     """Energy from a tick's start to some instants inside it, and the covariance of these energies.
 
     `time_s` and `energy_j` have n entries, `covariance_j2` n x n. `blind_j` is the 95 % half-width of what was spent
-    in the tick beside what its counter says: 0 for a counter that sees all of it. `log_odds` are those of power that
-    follows its edges; None where that could not be asked.
+    in the tick beside what its counter says: 0 for a counter that sees all of it.
     """
 
     start_s: float
@@ -39,7 +39,6 @@ class Shape:
     energy_j: FloatArray
     covariance_j2: FloatArray
     blind_j: float
-    log_odds: float | None
 
     def weights(self, time_s: float) -> FloatArray:
         """How the energy at an instant in the tick follows from those at `time_s`: straight lines between them."""
@@ -57,8 +56,8 @@ def shaped(
     targets_s: Sequence[float],
     observed: Observed,
     edges: Sequence[tuple[float, Edge]],
-    log_odds: float,
-) -> Shape:
+    habit: Habit,
+) -> tuple[Shape, Habit]:
     """How the energy of one tick was spread over it.
 
     Args:
@@ -67,28 +66,32 @@ def shaped(
         targets_s: Instants inside the tick, ascending, at which the energy is wanted.
         observed: What was seen around the tick, itself included.
         edges: Marked edges around the tick, ascending.
-        log_odds: Of power that follows its edges, from the ticks before.
+        habit: How power followed its edges so far.
+
+    Returns:
+        The shape, and the habit with what this tick shows of it.
     """
     targets = np.array(targets_s)
     share = (targets - tick_s[0]) / (tick_s[1] - tick_s[0])
     n_targets = len(targets)
     if observed.highest_w <= 0.0 or energy_j <= 0.0:
-        inside, covariance, blind_j, odds = energy_j * share, np.zeros((n_targets, n_targets)), 0.0, None
+        inside, covariance, blind_j = energy_j * share, np.zeros((n_targets, n_targets)), 0.0
     else:
-        found = average(tick_s, targets, observed, accounts_of(tick_s, observed.extent_s, edges, log_odds))
-        whole_j, odds = float(found.mean_j[-1]), found.log_odds
+        found = average(tick_s, targets, observed, accounts_of(tick_s, observed.extent_s, edges, habit))
+        habit = habit if found.manners is None else habit.updated(found.manners)
+        whole_j = float(found.mean_j[-1])
         # Whatever an account says of the whole tick, its energy is known: the difference is spread evenly.
         inside = np.clip(found.mean_j[:-1] + share * (energy_j - whole_j), 0.0, energy_j)
         inside = np.maximum.accumulate(inside)
         spread = np.concatenate([np.eye(n_targets), -share[:, None]], axis=1)
         covariance = spread @ found.covariance_j2 @ spread.T
         blind_j = float(np.hypot(whole_j - energy_j, Z_95 * np.sqrt(found.covariance_j2[-1, -1])))
-    return Shape(
+    shape = Shape(
         start_s=tick_s[0],
         end_s=tick_s[1],
         time_s=targets,
         energy_j=inside,
         covariance_j2=covariance,
         blind_j=blind_j,
-        log_odds=odds,
     )
+    return shape, habit

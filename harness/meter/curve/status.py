@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.records import Finding, FindingCode, Quantity, SensorEvent
+from harness.records import Edge, Finding, FindingCode, Quantity, SensorEvent
 
 POWER_CAP = 0x4
 SLOWED = 0x8 | 0x20 | 0x40 | 0x80
@@ -18,8 +18,9 @@ EVENT_CODES = {
     SensorEvent.POWER_IMPOSSIBLE: FindingCode.POWER_IMPOSSIBLE,
     SensorEvent.CALL_FAILED: FindingCode.CALL_FAILED,
     SensorEvent.REINITIALIZED: FindingCode.SENSOR_REINITIALIZED,
+    SensorEvent.COUNTER_BACKWARDS: FindingCode.COUNTER_RESET,
+    SensorEvent.COUNTER_FROZEN: FindingCode.COUNTER_FROZEN,
 }
-"""A counter that falls or stands still is seen in the readings themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +38,16 @@ class Status:
     def __init__(self, device: str) -> None:
         self._device = device
         self._happenings: list[Happening] = []
-        self._mask = 0
         self._mask_s: float | None = None
-        self._coldest: float | None = None
-        self._hottest: float | None = None
+        self._warmth: list[tuple[float, float]] = []
+        self._worked_s: tuple[float, float] | None = None
 
     def take(self, quantity: Quantity, time_before_s: float, time_after_s: float, value: float) -> None:
         """One row."""
         if quantity is Quantity.CLOCK_EVENTS:
             self._events(time_after_s, int(value))
         elif quantity is Quantity.TEMPERATURE_C:
-            self._coldest = value if self._coldest is None else min(self._coldest, value)
-            self._hottest = value if self._hottest is None else max(self._hottest, value)
+            self._warmth.append((time_after_s, value))
         elif quantity is Quantity.SENSOR_EVENT and int(value) in list(SensorEvent):
             code = EVENT_CODES.get(SensorEvent(int(value)))
             if code is not None:
@@ -58,11 +57,21 @@ class Status:
         """Everything until now that is about a stretch of the session."""
         return tuple(self._happenings)
 
+    def take_edge(self, time_s: float, edge: Edge) -> None:
+        """Where marked work begins and ends."""
+        if edge in (Edge.WORK_BEGINS, Edge.WORK_ENDS):
+            first_s, last_s = self._worked_s or (time_s, time_s)
+            self._worked_s = min(first_s, time_s), max(last_s, time_s)
+
     def drift(self) -> tuple[Finding, ...]:
-        """What is about the session as a whole: its temperature."""
-        if self._coldest is None or self._hottest is None or self._hottest - self._coldest <= DRIFT_C:
+        """What is about the session as a whole: how much warmer or colder it became from the first work to the last."""
+        if self._worked_s is None:
             return ()
-        detail = f"{self._device}: {self._coldest:.0f} to {self._hottest:.0f} °C"
+        first_s, last_s = self._worked_s
+        during_c = [value_c for time_s, value_c in self._warmth if first_s <= time_s <= last_s]
+        if not during_c or max(during_c) - min(during_c) <= DRIFT_C:
+            return ()
+        detail = f"{self._device}: {min(during_c):.0f} to {max(during_c):.0f} °C"
         return (Finding(code=FindingCode.TEMPERATURE_DRIFT, detail=detail),)
 
     def _events(self, time_s: float, mask: int) -> None:
