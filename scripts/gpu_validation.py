@@ -206,7 +206,7 @@ def validate(options: argparse.Namespace) -> int:
             store()
     finally:
         recording.stop()
-    _complete_card(bench, directory, results)
+    _complete_card(bench, directory, results, keep=not rehearsal)
     draw(directory.path / "plot.png", results.tables)
     store()
     print()
@@ -288,10 +288,11 @@ def _allotted_s(experiment: Experiment, rest: Sequence[Experiment], budget: Budg
     return experiment.duration_nominal_s * min(1.0, share)
 
 
-def _complete_card(bench: Bench, directory: Directory, results: Results) -> None:
-    """The card with what the loads showed of the sensor."""
+def _complete_card(bench: Bench, directory: Directory, results: Results, *, keep: bool) -> None:
+    """The card with what the loads showed of the sensor; with `keep` the program knows it from now on."""
     if bench.card is None:
         return
+    from harness.meter.card.card_cache import save_card
     from harness.meter.card.underload import completed
 
     card = bench.card
@@ -300,6 +301,8 @@ def _complete_card(bench: Bench, directory: Directory, results: Results) -> None
             # One at a time: between two experiments there are no rows.
             card = completed(card, bench.recording.channels, [results.segments[name]], load_utc=utc_now())
     directory.write("card.json", card.model_dump(mode="json"))
+    if keep:
+        save_card(card)
 
 
 def _nvml() -> Nvml:

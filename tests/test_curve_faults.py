@@ -238,3 +238,14 @@ def test_one_tick_alone_is_a_straight_line() -> None:
     half_width_j = curve.half_width_j(0.05, 0.08)
     assert half_width_j is not None
     assert math.isfinite(half_width_j)
+
+
+def test_a_marked_tick_beside_a_long_silence_and_a_short_tick_is_shaped() -> None:
+    """The sampler was away for two minutes, and a tick came half a millisecond after another."""
+    times_s = [0.05, 0.15, 0.25, 0.35, 120.0, 120.0005, 120.1, 120.2, 120.3, 120.4]
+    ticks = rows(0, *((time_s, time_s, 100.0 * time_s) for time_s in times_s))
+    curve = curve_of(rows(-1, (0.3, 0.3, 1), (120.0002, 120.0002, -1), (120.15, 120.15, 1)), ticks, channels=(COUNTER,))
+    assert curve.energy_j(0.3, 120.15) == pytest.approx(100.0 * (120.15 - 0.3), rel=1e-3)
+    half_width_j = curve.half_width_j(0.3, 120.15)
+    assert half_width_j is not None
+    assert math.isfinite(half_width_j)

@@ -167,7 +167,7 @@
       tools.append(button);
     }
     legend.append(tools);
-    const thin = power.bin_s === null ? "Every corner of the energy curve is drawn." : `Drawn as means over ${thousands(power.bin_s, 2)} s, so that the area under the line is the energy; shorter peaks are lower than they were.`;
+    const thin = power.bin_s === null ? "One step per tick of the sensor." : `Drawn as means over ${thousands(power.bin_s, 2)} s, so that the area under the line is the energy; shorter peaks are lower than they were.`;
     box.append(element("p", "note", power.left_out ? `${thin} ${power.left_out} further queries are not marked.` : thin));
   };
 

@@ -244,7 +244,7 @@ class CurveBuilder:
         )
         self._shapes.append(shape)
         blind_j = 0.0 if self.channel.duration_window_s is None else shape.blind_j
-        widths_j = Z_95 * np.sqrt(np.diag(shape.covariance_j2))
+        widths_j = Z_95 * np.sqrt(np.maximum(np.diag(shape.covariance_j2), 0.0))
         knots = zip(shape.time_s.tolist(), shape.energy_j.tolist(), widths_j.tolist(), strict=True)
         for time_s, energy_j, width_j in knots:
             share = (time_s - tick.time_start_s) / tick.duration_s

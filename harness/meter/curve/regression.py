@@ -35,8 +35,11 @@ tick, and further away, where something may have happened that says nothing abou
 steps more often than any account here; its prior weight is the probability of so many steps."""
 GAIN_SD = 0.03
 """Prior of how far power readings and counter disagree on this board, relative."""
+MOST_KNOTS = 400
 NEAR = 1.5
 """From the tick's middle, in ticks."""
+LEAST = 1e-9
+"""No account is given up before it was looked at."""
 BELIEF, BELIEF_HALVES_S = 0.75, 1.0
 """Power to which an evidence is raised: below 1, because no account is quite true, and the less so the longer the tick
 is: half as much for one of so many seconds."""
@@ -167,9 +170,11 @@ def _bases(tick_s: tuple[float, float], points_s: FloatArray, observed: Observed
     n_seen, unit_w = len(observed.mean_w), observed.highest_w
     length_s, middle_s = tick_s[1] - tick_s[0], sum(tick_s) / 2
     first_s, last_s = observed.extent_s
-    knots_s = tick_s[0] + np.arange(
-        -int((tick_s[0] - first_s) * 4 / length_s), int((last_s - tick_s[0]) * 4 / length_s) + 1
-    ) * (length_s / 4)
+    # Beside a tick that was cut short, or a long silence, there would be thousands.
+    apart_s = max(length_s / 4, (last_s - first_s) / MOST_KNOTS)
+    knots_s = tick_s[0] + apart_s * np.arange(
+        -int((tick_s[0] - first_s) / apart_s), int((last_s - tick_s[0]) / apart_s) + 1
+    )
     drift = _footprints(np.maximum(points_s[:, None] - knots_s, 0.0), n_seen, observed)
     level = _footprints(points_s[:, None] - first_s, n_seen, observed)
     moved = _moved(tick_s, observed, len(drift)) / unit_w
@@ -179,7 +184,7 @@ def _bases(tick_s: tuple[float, float], points_s: FloatArray, observed: Observed
     common[np.arange(n_seen), np.arange(n_seen)] += (observed.sd_w / unit_w) ** 2
     readings = np.where(np.arange(n_seen) >= len(observed.before), seen_unit, 0.0)
     common[:n_seen, :n_seen] += GAIN_SD**2 * np.outer(readings, readings)
-    wild = more_steps(last_s - first_s)
+    wild = min(max(more_steps(last_s - first_s), LEAST), 1.0 - LEAST)
     weights = [*[1.0 - wild] * (len(DRIFTS) - 1), wild]
     bases = []
     for (near_sd, far_sd), weight in zip(DRIFTS, weights, strict=True):

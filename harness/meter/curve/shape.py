@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.meter.curve.accounts import accounts_of
+from harness.meter.curve.accounts import Accounts, accounts_of
 from harness.meter.curve.habit import Habit
-from harness.meter.curve.regression import Observed, average
+from harness.meter.curve.regression import Average, Observed, average
 from harness.records import Edge
 
 if TYPE_CHECKING:
@@ -74,10 +74,14 @@ def shaped(
     targets = np.array(targets_s)
     share = (targets - tick_s[0]) / (tick_s[1] - tick_s[0])
     n_targets = len(targets)
-    if observed.highest_w <= 0.0 or energy_j <= 0.0:
-        inside, covariance, blind_j = energy_j * share, np.zeros((n_targets, n_targets)), 0.0
+    found = None
+    if observed.highest_w > 0.0 and energy_j > 0.0:
+        found = _average(tick_s, targets, observed, accounts_of(tick_s, observed.extent_s, edges, habit))
+    if found is None:
+        # As uncertain as the tick itself: all of it may have been spent on either side of a target.
+        reach = energy_j * np.minimum(share, 1.0 - share)
+        inside, covariance, blind_j = energy_j * share, np.outer(reach, reach), 0.0
     else:
-        found = average(tick_s, targets, observed, accounts_of(tick_s, observed.extent_s, edges, habit))
         habit = habit if found.manners is None else habit.updated(found.manners)
         whole_j = float(found.mean_j[-1])
         # Whatever an account says of the whole tick, its energy is known: the difference is spread evenly.
@@ -85,7 +89,8 @@ def shaped(
         inside = np.maximum.accumulate(inside)
         spread = np.concatenate([np.eye(n_targets), -share[:, None]], axis=1)
         covariance = spread @ found.covariance_j2 @ spread.T
-        blind_j = float(np.hypot(whole_j - energy_j, Z_95 * np.sqrt(found.covariance_j2[-1, -1])))
+        whole_sd_j = np.sqrt(max(float(found.covariance_j2[-1, -1]), 0.0))
+        blind_j = float(np.hypot(whole_j - energy_j, Z_95 * whole_sd_j))
     shape = Shape(
         start_s=tick_s[0],
         end_s=tick_s[1],
@@ -95,3 +100,15 @@ def shaped(
         blind_j=blind_j,
     )
     return shape, habit
+
+
+def _average(
+    tick_s: tuple[float, float], targets: FloatArray, observed: Observed, accounts: Accounts
+) -> Average | None:
+    """The average over accounts; None where rounding leaves none, as readings of absurd lengths could make it."""
+    try:
+        found = average(tick_s, targets, observed, accounts)
+    except np.linalg.LinAlgError:
+        return None
+    known = np.isfinite(found.mean_j).all() and np.isfinite(found.covariance_j2).all()
+    return found if known else None
