@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from harness.clock import utc_now
 from harness.command import NOT_FOUND, Ended, missing, signals_held, start, wait
 from harness.errors import HarnessError, NoSensor, StorageFull
 from harness.metering import BASELINE_S, Meter
-from harness.records import CommandReport, Finding, FindingCode, Segment
+from harness.records import CommandReport, Finding, FindingCode, MeterReading, Segment
 from harness.store.trace import TraceFile, open_trace, rows
 
 
@@ -73,43 +74,47 @@ def run_metered(wanted: Wanted) -> int:
         child = start(wanted.command, mask)
         ended = child if isinstance(child, Ended) else wait(child)
         duration_s = time.monotonic() - started_s
+        troubles: list[str] = []
         if meter is not None and span is not None:
-            meter.end(span)
-    # From here on a Ctrl-C is for us again.
-    if isinstance(child, Ended):
-        if meter is not None:
-            meter.close()
+            with _told("The command's end was not noted", troubles):
+                meter.end(span)
+    # From here on a Ctrl-C is for us again: it ends our waiting.
+    with _told("The report is not whole", troubles):
+        reading = None
+        if meter is not None and span is not None:
+            if not isinstance(child, Ended):
+                with _told("The energy was not read", troubles):
+                    reading = meter.read(span)
+            with _told("The meter did not end in good order", troubles):
+                meter.close()
         if trace is not None:
-            trace.close()
-        return _not_started(wanted.command, child)
-    troubles: list[str] = []
-    try:
-        reading = meter.read(span) if meter is not None and span is not None else None
-    finally:
-        if meter is not None:
-            meter.close()
-        if trace is not None:
-            troubles += _closed(trace)
-    if meter is not None and meter.sink_error is not None:
-        troubles.append(f"The trace is cut short: {meter.sink_error}.")
-    report = CommandReport(
-        harness_version=harness.__version__,
-        command=wanted.command,
-        started_utc=started_utc,
-        duration_s=duration_s,
-        exit_status=ended.status,
-        signal=ended.signal,
-        reading=reading,
-        boards=() if meter is None else meter.boards,
-        sensor_cards=() if meter is None else meter.cards,
-        driver=None if meter is None else meter.driver,
-        channels=() if meter is None else meter.channels,
-        sampler=None if meter is None else meter.stats,
-        findings=() if no_sensor is None else (no_sensor,),
-    )
-    if wanted.json_path is not None:
-        troubles += _written(wanted.json_path, report)
-    _show(report, troubles)
+            with _told("The trace is not whole", troubles):
+                trace.close()
+        if isinstance(child, Ended):
+            return _not_started(wanted.command, child)
+        if meter is not None and meter.sink_error is not None:
+            troubles.append(f"The trace is cut short: {_words(meter.sink_error)}.")
+        report = CommandReport(
+            harness_version=harness.__version__,
+            command=wanted.command,
+            started_utc=started_utc,
+            duration_s=duration_s,
+            exit_status=ended.status,
+            signal=ended.signal,
+            reading=reading,
+            boards=() if meter is None else meter.boards,
+            sensor_cards=() if meter is None else meter.cards,
+            driver=None if meter is None else meter.driver,
+            channels=() if meter is None else meter.channels,
+            sampler=None if meter is None else meter.stats,
+            findings=_findings(meter, no_sensor, reading),
+        )
+        if wanted.json_path is not None:
+            with _told("The JSON could not be written", troubles):
+                wanted.json_path.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        _show(report, troubles)
+        troubles.clear()
+    _say(troubles)
     return ended.status
 
 
@@ -133,6 +138,37 @@ def _started_meter(wanted: Wanted, trace: _Trace | None) -> tuple[Meter | None, 
             trace.close()
         raise
     return meter, None
+
+
+@contextmanager
+def _told(what: str, troubles: list[str]) -> Iterator[None]:
+    """What fails of ours once the command has run is a line more, and its exit status stands."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        troubles.append(f"{what}: interrupted.")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the command comes first
+        troubles.append(f"{what}: {_words(error)}.")
+
+
+def _words(error: Exception) -> str:
+    return str(error).rstrip(".") or type(error).__name__
+
+
+def _say(troubles: Sequence[str]) -> None:
+    """Where the report itself could not be shown."""
+    with suppress(OSError, ValueError):
+        for trouble in troubles:
+            sys.stderr.write(f"harness: {trouble}\n")
+        sys.stderr.flush()
+
+
+def _findings(meter: Meter | None, no_sensor: Finding | None, reading: MeterReading | None) -> tuple[Finding, ...]:
+    """What the reading does not say itself, such as what was found when the meter ended."""
+    if meter is None:
+        return () if no_sensor is None else (no_sensor,)
+    told = () if reading is None else reading.findings
+    return tuple(finding for finding in meter.findings if finding not in told)
 
 
 def _show(report: CommandReport, troubles: Sequence[str]) -> None:
@@ -172,19 +208,3 @@ def _opened(path: Path) -> _Trace:
         return _Trace(path)
     except OSError as error:
         raise StorageFull(f"{path} cannot be written: {error}.", "Name another file for the trace.") from error
-
-
-def _closed(trace: _Trace) -> list[str]:
-    try:
-        trace.close()
-    except OSError as error:
-        return [f"The trace is not whole: {error}."]
-    return []
-
-
-def _written(path: Path, report: CommandReport) -> list[str]:
-    try:
-        path.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        return [f"The JSON could not be written: {error}."]
-    return []

@@ -17,7 +17,8 @@ import os
 import sys
 import threading
 import time
-from collections import deque
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,13 +26,16 @@ from types import TracebackType
 from typing import Self
 
 from harness.attribution.baseline import Baseline, baselines, with_net
-from harness.attribution.exclusive import read
+from harness.attribution.exclusive import AVERAGING_TOO_LONG_S, SHORTEST_AVERAGED_S, read
 from harness.attribution.host import HostLoad
 from harness.attribution.total import total
 from harness.clock import ClockOffsets, SessionClock, clock_offsets
+from harness.environment.company import Company
 from harness.environment.cpu_time import CpuTime
 from harness.errors import EnvironmentFault, UsageError
+from harness.meter.card.aliasing import aliased_starts
 from harness.meter.meter import SessionMeter
+from harness.meter.sampler_stats import late_findings
 from harness.protocols import EnergyCurve
 from harness.records import (
     Attribution,
@@ -44,6 +48,7 @@ from harness.records import (
     IntervalRecord,
     MeterReading,
     Method,
+    Quantity,
     Reading,
     SamplerStats,
     Segment,
@@ -63,6 +68,14 @@ WAIT_S = 0.03
 QUIET_TICKS = 2
 QUIET_LONGEST_S = 1.0
 TICK_UNKNOWN_S = 0.1
+FINAL_LONGEST_S = 3.0
+"""So long at most the meter waits at its end for its last span to become final: half a second for most sensors, two
+for one that averages."""
+SETTLE_S = 0.5
+"""Power lingers for up to 300 ms after work ends; the idle power is measured after that."""
+IDLE_AVERAGED_S = SHORTEST_AVERAGED_S + 0.1
+LOOK_PERIOD_S, LOOK_PERIOD_LONGEST_S = 5.0, 30.0
+"""How often at most `read` looks who is on the boards, and how often at least the meter does."""
 
 Sink = Callable[[Segment], None]
 
@@ -95,7 +108,6 @@ class Span:
     _offsets_start: ClockOffsets | None = None
     _offsets_end: ClockOffsets | None = None
     _others_at_end: bool = False
-    _time_next_s: float | None = None
 
     @property
     def duration_s(self) -> float | None:
@@ -138,8 +150,9 @@ class Meter:
         self._host, self._allow_estimate = host, allow_estimate
         self._baseline_s, self._tail_s = baseline_s, tail_s
         self._sink = sink
-        self._sink_error: OSError | None = None
+        self._sink_error: Exception | None = None
         self._collected_s = 0.0
+        self._in_collect = False
         self._clock = SessionClock()
         self._pid = os.getpid()
         self._plan: Metered | None = None
@@ -148,12 +161,14 @@ class Meter:
         self._failure: BaseException | None = None
         self._ready, self._closing, self._closed = threading.Event(), threading.Event(), threading.Event()
         self._collecting = threading.RLock()
-        self._registering = threading.Lock()
+        self._registering = threading.RLock()  # a signal handler may begin a span while its thread begins one
         self._open: list[Span] = []
-        self._just_ended: deque[Span] = deque()
+        self._starts_s = array("d")
+        self._last_end_s: float | None = None
         self._idle: _Idle | None = None
         self._cpu_time: CpuTime | None = None
         self._stats: SamplerStats | None = None
+        self._found_at_end: tuple[Finding, ...] = ()
 
     # ------------------------------------------------------------------------------------ start and end
 
@@ -183,13 +198,16 @@ class Meter:
             if any(channel.method is Method.RAPL for channel in self.channels) and cpu_time.is_readable:
                 self._cpu_time = cpu_time
             if self._baseline_s:
-                self.measure_idle(self._baseline_s)
+                self._measure_idle(self._baseline_s)
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """End the metering. Spans that ended before can still be read; open ones end here."""
+        """End the metering. Spans that ended before can still be read; open ones end here.
+
+        Where the sensor has not seen past the last span yet, that is waited for: a few ticks, 3 s at most.
+        """
         if self._thread is None or os.getpid() != self._pid:
             return
         for span in tuple(self._open):
@@ -237,12 +255,10 @@ class Meter:
             span._host = HostLoad()
             span._host.note(self._clock.now_s(), self._cpu_time.read())
         with self._registering:
+            self._open.append(span)  # first: what a signal handler begins and ends meanwhile lies inside of it
             span._idle = self._idle
             span.time_start_s = session.mark_now(self._clock.now_s, Edge.WORK_BEGINS)
-            for ended in self._just_ended:
-                ended._time_next_s = span.time_start_s
-            self._just_ended.clear()
-            self._open.append(span)
+            self._starts_s.append(span.time_start_s)
         return span
 
     def end(self, span: Span) -> None:
@@ -263,20 +279,16 @@ class Meter:
     def _end(self, span: Span) -> None:
         assert self._session is not None
         with self._registering:
-            if span.time_end_s is not None:
+            if span not in self._open:
                 return
-            span.time_end_s = self._session.mark_now(self._clock.now_s, Edge.WORK_ENDS)
             self._open.remove(span)
-            for other in self._open:
-                # `_open` is in the order of the beginnings: an earlier one that still runs holds this one.
+            span.time_end_s = self._last_end_s = self._session.mark_now(self._clock.now_s, Edge.WORK_ENDS)
+            for other in tuple(self._open):
+                # An earlier one that still runs holds this one.
                 nested = other.time_start_s <= span.time_start_s and _inside(span._runner, other._runner)
                 if not nested:
                     span.overlaps = other.overlaps = True
             span._others_at_end = bool(self._open)
-            horizon_s = span.time_end_s - self._tail_s
-            while self._just_ended and (self._just_ended[0].time_end_s or 0.0) < horizon_s:
-                self._just_ended.popleft()
-            self._just_ended.append(span)
         span._offsets_end = clock_offsets()
         if self._cpu_time is not None and span._host is not None:
             span._host.note(self._clock.now_s(), self._cpu_time.read())
@@ -284,20 +296,43 @@ class Meter:
     def measure_idle(self, duration_s: float = BASELINE_S) -> None:
         """Measure the idle power again, for the spans that begin afterwards; the caller keeps the boards idle.
 
-        Worth it once a model is loaded: a board that holds one idles higher than an empty one.
+        Worth it once a model is loaded: a board that holds one idles higher than an empty one. Half a second passes
+        first, in which the power of earlier work dies away.
 
         Args:
-            duration_s: How long, in seconds.
+            duration_s: How long, in seconds; a sensor that averages over 1 s gets 3 s.
 
         Raises:
-            UsageError: A span is open.
+            UsageError: A span is open, or was begun meanwhile: then the idle power known before still holds.
         """
         self._running("measure the idle power")
-        if self._open:
-            raise UsageError(f"The span {self._open[0].name!r} is open.", "Measure the idle power between spans.")
+        next_step = "Measure the idle power between spans."
+        for span in self._open[:1]:
+            raise UsageError(f"The span {span.name!r} is open.", next_step)
+        n_begun = len(self._starts_s)
+        self._clock.sleep_until(self._clock.now_s() + SETTLE_S + self._averaged_s())
+        if not self._measure_idle(duration_s, n_begun):
+            raise UsageError("A span was begun while the idle power was measured.", next_step)
+
+    def _measure_idle(self, duration_s: float, n_begun: int = 0) -> bool:
+        """False: spans were begun in other threads, more than these, so the boards may not have been idle."""
         start_s = self._clock.now_s()
-        time.sleep(duration_s)
-        self._idle = _Idle(start_s, self._clock.now_s())
+        self._clock.sleep_until(start_s + (max(duration_s, IDLE_AVERAGED_S) if self._averaged_s() else duration_s))
+        with self._registering:
+            if self._open or len(self._starts_s) != n_begun:
+                return False
+            self._idle = _Idle(start_s, self._clock.now_s())
+        return True
+
+    def _averaged_s(self) -> float:
+        """Over how long the slowest sensor averages that cannot tell short stretches; 0: all of them can."""
+        counted = {channel.device for channel in self.channels if channel.quantity is Quantity.ENERGY_J}
+        windows = (
+            channel.duration_window_s or 0.0
+            for channel in self.channels
+            if channel.quantity is Quantity.POWER_W and channel.device not in counted
+        )
+        return max((window_s for window_s in windows if window_s > AVERAGING_TOO_LONG_S), default=0.0)
 
     # ---------------------------------------------------------------------------------------- readings
 
@@ -323,9 +358,11 @@ class Meter:
                 "Read it after its `with` block, or call `meter.end(span)` first.",
             )
         wanted = self._boundary(session, boundary)
-        self._await_final(session, span, time.monotonic() + timeout_s)
+        self._await_final(session, self._needed_s(span), time.monotonic() + timeout_s)
         with self._collecting:
             curves, lost = session.curves(), session.lost
+        if self._company is not None and not self._closed.is_set():
+            self._company.look(LOOK_PERIOD_S)
         idle = self._baselines(span._idle, curves)
         readings = [self._reading(curve, span, idle, lost) for curve in curves]
         start, end = span._offsets_start, span._offsets_end
@@ -361,8 +398,13 @@ class Meter:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Doubts about everything that is metered here."""
-        return () if self._plan is None else (*self._plan.findings, *self._plan.recorder.notes())
+        """Doubts about everything that is metered here; some are known only once it has ended."""
+        if self._plan is None:
+            return ()
+        known = [*self._plan.findings, *self._plan.recorder.notes(), *self._found_at_end]
+        if self._company is not None and not self._closed.is_set():
+            known += self._company.elsewhere()
+        return tuple(known)
 
     @property
     def stats(self) -> SamplerStats | None:
@@ -375,7 +417,7 @@ class Meter:
         return self._clock.origin_monotonic_s
 
     @property
-    def sink_error(self) -> OSError | None:
+    def sink_error(self) -> Exception | None:
         """What the sink raised; it was not called again afterwards."""
         return self._sink_error
 
@@ -392,27 +434,64 @@ class Meter:
             return
         self._ready.set()
         period_s = COLLECT_PERIOD_S if self._sink is None else STREAM_PERIOD_S
+        look_s = self._clock.now_s() + 1.0
         try:
-            while not self._closing.wait(max(0.0, self._collected_s + period_s - self._clock.now_s())):
-                if self._clock.now_s() >= self._collected_s + period_s:
+            while not self._closing.wait(max(0.0, min(self._collected_s + period_s, look_s) - self._clock.now_s())):
+                now_s = self._clock.now_s()
+                if now_s >= self._collected_s + period_s:
                     self._collect(session)
+                if now_s >= look_s:
+                    # A short program is seen, and a long one is hardly disturbed.
+                    look_s = min(2.0 * now_s, now_s + LOOK_PERIOD_LONGEST_S)
+                    if self._company is not None:
+                        self._company.look()
+            self._await_last(session)
         finally:
             with self._collecting:
-                self._stats, segment = session.stop()
-                self._pass_on(segment)
-                self._closed.set()
+                try:
+                    self._stats, segment = session.stop()
+                    self._pass_on(segment)
+                    self._found_at_end = (*late_findings(self._stats), *self._company_at_end(), *self._aliased(session))
+                finally:
+                    self._closed.set()
+
+    def _await_last(self, session: SessionMeter) -> None:
+        """Let the last span become final, for those who read it afterwards."""
+        if self._last_end_s is not None:
+            self._await_final(session, self._last_end_s, time.monotonic() + FINAL_LONGEST_S)
+
+    def _company_at_end(self) -> list[Finding]:
+        return [] if self._company is None else self._company.at_end()
+
+    def _aliased(self, session: SessionMeter) -> list[Finding]:
+        """Whether spans began in step with the counter of a board that may be blind in between."""
+        integrating = {card.uuid for card in self.cards if card.integrates}
+        found = [
+            aliased_starts(curve.channel.device, self._starts_s, curve.sample_time_s.tolist(), curve.duration_period_s)
+            for curve in session.curves()
+            if curve.channel.method is Method.NVML_COUNTER
+            and curve.channel.device not in integrating
+            and curve.duration_period_s is not None
+        ]
+        return [finding for finding in found if finding is not None]
 
     def _collect(self, session: SessionMeter) -> None:
         with self._collecting:
-            self._collected_s = self._clock.now_s()
-            self._pass_on(session.collect())
+            if self._in_collect or self._closed.is_set():
+                return  # a signal handler, in the midst of the same; or nothing more comes
+            self._in_collect = True
+            try:
+                self._collected_s = self._clock.now_s()
+                self._pass_on(session.collect())
+            finally:
+                self._in_collect = False
 
     def _pass_on(self, segment: Segment) -> None:
         if self._sink is None or self._sink_error is not None:
             return
         try:
             self._sink(segment)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - the caller's own code; the metering goes on
             self._sink_error = error
 
     def _check_process(self) -> None:
@@ -453,13 +532,13 @@ class Meter:
             )
         return boundary
 
-    def _await_final(self, session: SessionMeter, span: Span, deadline_s: float) -> None:
+    def _await_final(self, session: SessionMeter, until_s: float, deadline_s: float) -> None:
         while True:
             with self._collecting:
-                if self._closed.is_set() or session.lost or session.final_until_s >= self._needed_s(span):
+                if self._closed.is_set() or session.lost or session.final_until_s >= until_s:
                     return
                 self._collect(session)
-                if session.final_until_s >= self._needed_s(span):
+                if session.final_until_s >= until_s:
                     return
             if time.monotonic() > deadline_s:
                 return
@@ -474,7 +553,8 @@ class Meter:
         if not self._tail_s or span._idle is None or span._others_at_end or span.time_end_s is None:
             return None
         until_s = span.time_end_s + self._tail_s
-        return until_s if span._time_next_s is None else min(until_s, span._time_next_s)
+        place = bisect_right(self._starts_s, span.time_end_s)
+        return min(until_s, self._starts_s[place]) if place < len(self._starts_s) else until_s
 
     def _baselines(self, idle: _Idle | None, curves: Sequence[EnergyCurve]) -> dict[str, Baseline]:
         if idle is None:
@@ -488,24 +568,31 @@ class Meter:
                 time_end_s=idle.time_end_s,
                 readings=readings,
             )
-            idle.known = baselines([interval])
+            known = baselines([interval])
+            if len(known) < len(curves):
+                return known  # one is not final yet, or never will be
+            idle.known = known
         return idle.known
 
     def _reading(self, curve: EnergyCurve, span: Span, idle: dict[str, Baseline], lost: tuple[Finding, ...]) -> Reading:
         assert span.time_end_s is not None
         reading = read(curve, span.time_start_s, span.time_end_s, attribution=Attribution.WHOLE_BOARD)
         baseline = idle.get(curve.channel.device)
-        findings = list(reading.findings)
+        findings = [*reading.findings, *curve.session_findings]
         if reading.energy_gross_j is None:
             findings += lost
         if curve.channel.method is Method.RAPL:
             findings += _host_findings(span)
         if baseline is None:
-            why = "none was wanted" if span._idle is None else "the sensor could not tell the idle stretch"
-            findings.append(Finding(code=FindingCode.NO_IDLE_BASELINE, detail=why))
+            findings.append(Finding(code=FindingCode.NO_IDLE_BASELINE, detail=self._why_no_idle(span)))
         tail_j = None if baseline is None else self._tail_j(curve, span, baseline)
         reading = reading.model_copy(update={"findings": tuple(findings), "energy_tail_j": tail_j})
         return with_net(reading, baseline)
+
+    def _why_no_idle(self, span: Span) -> str:
+        if span._idle is not None:
+            return "the sensor could not tell the idle stretch"
+        return "a span was begun meanwhile" if self._baseline_s else "none was wanted"
 
     def _tail_j(self, curve: EnergyCurve, span: Span, baseline: Baseline) -> float | None:
         until_s = self._tail_until_s(span)
@@ -525,7 +612,11 @@ class Meter:
             self._collect(self._session)
             periods = [curve.duration_period_s for curve in self._session.curves()]
         slowest_s = max((period_s for period_s in periods if period_s is not None), default=TICK_UNKNOWN_S)
-        self._clock.sleep_until(begun_s + min(QUIET_TICKS * slowest_s, QUIET_LONGEST_S))
+        self._clock.sleep_until(begun_s + min(QUIET_TICKS * slowest_s + self._averaged_s(), QUIET_LONGEST_S))
+
+    @property
+    def _company(self) -> Company | None:
+        return None if self._plan is None else self._plan.company
 
 
 def _span_findings(span: Span) -> list[Finding]:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 
 from harness.attribution import exclusive
 from harness.attribution.host import HostLoad, withheld
-from harness.clock import utc_now
+from harness.clock import ClockOffsets, clock_offsets, utc_now
 from harness.errors import CellFailed, InvalidMeasurement, OutOfMemory, UsageError
 from harness.meter.meter import SessionMeter
+from harness.meter.sampler_stats import late_findings
 from harness.protocols import Clock, EnergyCurve, Engine, RunStore, Scorer
 from harness.records import (
     Attribution,
@@ -34,6 +35,7 @@ from harness.records import (
     QueryRecord,
     Reading,
     Score,
+    Segment,
     SessionEnd,
 )
 from harness.schedule import Schedule, query_seed
@@ -41,9 +43,8 @@ from harness.schedule import Schedule, query_seed
 WARM_UP_TOKENS = 16
 SETTLE_S = 0.5
 """Power lingers for up to 300 ms after work ends; the baseline begins after that."""
-FINAL_WAIT_S = 1.0
-LATE_FEW = 3
-"""So many late polls are nothing to speak of, however few there are in all."""
+FINAL_WAIT_S, FINAL_WAIT_TICKS, FINAL_WAIT_MORE_S = 1.0, 4.0, 0.5
+"""So long, or so many ticks of the slowest sensor and a little more, the last readings are waited for in the end."""
 SEGMENT_PERIOD_S = 2.0
 """Between two queries, raw readings older than this are put on disk."""
 
@@ -99,6 +100,8 @@ class Session:
     _host: HostLoad = field(default_factory=HostLoad)
     _tile_start_s: float | None = None
     _next_segment_s: float = 0.0
+    _unwritten: list[Segment] = field(default_factory=list)
+    _offsets: ClockOffsets | None = None
     _pending: list[_Pending] = field(default_factory=list)
     _pending_tiles: list[tuple[str, float | None, float]] = field(default_factory=list)
 
@@ -119,6 +122,7 @@ class Session:
             KeyboardInterrupt: After everything that could be made final is on disk.
         """
         self.meter.start(self.clock.origin_monotonic_s)
+        self._offsets = clock_offsets()
         status = "failed"
         try:
             self._prepare(announce, check)
@@ -243,9 +247,16 @@ class Session:
         self._tile_start_s = time_end_s
 
     def _write_final(self) -> None:
-        self.store.write_segment(self.number, self.meter.collect())
+        self._write_readings(self.meter.collect())
         self._write_known(last=False)
         self._next_segment_s = self.clock.now_s() + SEGMENT_PERIOD_S
+
+    def _write_readings(self, segment: Segment) -> None:
+        """Put raw readings on disk, and first those that could not be written before: later ones build on them."""
+        self._unwritten.append(segment)
+        while self._unwritten:
+            self.store.write_segment(self.number, self._unwritten[0])
+            del self._unwritten[0]
 
     def _write_known(self, *, last: bool) -> None:
         """Append what cannot change any more: everything up to the end of the final curve, or simply everything."""
@@ -255,11 +266,12 @@ class Session:
             return
         curves = self.meter.curves()
         while self._pending_tiles and (last or self._pending_tiles[0][2] <= until_s):
-            name, start_s, end_s = self._pending_tiles.pop(0)
-            self.store.append_interval(self._interval(curves, name, start_s, end_s))
+            self.store.append_interval(self._interval(curves, *self._pending_tiles[0]))
+            del self._pending_tiles[0]
         while self._pending and (last or self._pending[0].time_end_s <= until_s):
-            record = self._record(curves, self._pending.pop(0))
+            record = self._record(curves, self._pending[0])
             self.store.append_query(record)
+            del self._pending[0]
             self.observer.query(record)
 
     def _interval(
@@ -303,24 +315,41 @@ class Session:
         return score.model_copy(update={"extracted": None})
 
     def _finish(self, status: str) -> None:
-        """Let the last queries become final, stop the meter, and write what is left."""
-        deadline_s = self.clock.now_s() + FINAL_WAIT_S
-        while self._pending and not self.meter.lost and self.clock.now_s() < deadline_s:
-            self.clock.sleep_until(self.clock.now_s() + 0.05)
-            self._write_final()
+        """Let the last queries and the idle stretch after them become final, stop the meter, and write what is left."""
+        self._await_final()
         stats, segment = self.meter.stop()
-        self.store.write_segment(self.number, segment)
+        self._write_readings(segment)
         self._write_known(last=True)
         self._shut_down()
         drifts = (finding for curve in self.meter.curves() for finding in curve.session_findings)
         findings = [*self.meter.lost, *drifts]
         if self.conclude is not None and status != "failed":
-            findings += self.conclude()
-        if stats is not None and stats.n_late > max(LATE_FEW, 0.01 * stats.n_polls):
-            findings.append(Finding(code=FindingCode.LATE_SAMPLES, detail=f"{stats.n_late} of {stats.n_polls} polls"))
+            try:
+                findings += self.conclude()
+            except Exception as error:  # noqa: BLE001 - a session that is measured has ended, whatever is made of it
+                detail = f"what the session says of its sensors is not known: {type(error).__name__}: {error}"
+                findings.append(Finding(code=FindingCode.LIBRARY_WARNING, detail=detail))
+        findings += late_findings(stats)
+        stepped_s = self._offsets.stepped_by_s(clock_offsets()) if self._offsets else None
+        if stepped_s is not None:
+            findings.append(Finding(code=FindingCode.CLOCK_STEP, detail=f"by {stepped_s:+.3f} s"))
         self.store.write_end(
             SessionEnd(session=self.number, ended_utc=utc_now(), status=status, sampler=stats, findings=tuple(findings))
         )
+
+    def _await_final(self) -> None:
+        """Wait until the curves reach the end of the last tile: a sensor stopped earlier leaves it without energy."""
+        curves = self.meter.curves()
+        if not curves:
+            return
+        slowest_s = max(curve.duration_period_s or 0.0 for curve in curves)
+        deadline_s = self.clock.now_s() + max(FINAL_WAIT_S, FINAL_WAIT_TICKS * slowest_s + FINAL_WAIT_MORE_S)
+        ends_s = [end_s for _, _, end_s in self._pending_tiles] + [query.time_end_s for query in self._pending]
+        while self.meter.final_until_s < max(ends_s, default=0.0) and not self.meter.lost:
+            if self.clock.now_s() >= deadline_s:
+                return
+            self.clock.sleep_until(self.clock.now_s() + max(0.05, slowest_s / 4))
+            self._write_final()
 
     def _shut_down(self) -> None:
         """The last tile ends, for each device, at its last reading."""

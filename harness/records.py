@@ -99,13 +99,13 @@ class FindingCode(StrEnum):
     )
     OTHER_BOARDS_METERED = (
         "other_boards_metered",
-        "The metered boards are not exactly those that hold the model, so their energy is not the model's alone.",
-        "Leave `--meter-gpus` at auto, unless the others are meant to be in it.",
+        "The metered boards are not exactly those that do the work, so their energy is not the work's alone.",
+        "Name those that do (`--meter-gpus`, `gpus=[...]`), unless the others are meant to be in it.",
     )
     HOST_NOT_READABLE = (
         "host_not_readable",
-        "This machine has RAPL, but it may not be read: the host's energy is not measured.",
-        "`harness doctor` has the command that makes it readable.",
+        "The host's RAPL counters may not be read, stand still or are missing: its energy is not measured.",
+        "`harness doctor` says which, and has the command that makes them readable.",
     )
     MIG_PARENT = (
         "mig_parent",
@@ -204,7 +204,7 @@ class FindingCode(StrEnum):
     )
     LATE_SAMPLES = (
         "late_samples",
-        "More than one in a hundred polls of the sensor came late.",
+        "More than one in a hundred regular polls of the sensor came late.",
         "Leave a CPU core free for the sampler.",
     )
     LIBRARY_WARNING = (
@@ -214,8 +214,8 @@ class FindingCode(StrEnum):
     )
     COUNTER_RESET = (
         "counter_reset",
-        "The energy counter went backwards: the driver was reloaded, or the board was reset.",
-        "Enable persistence mode (`nvidia-smi -pm 1`) and measure again.",
+        "The energy counter went backwards: it was set back, or its driver or device was reset.",
+        "Measure again. On a GPU, enable persistence mode first (`nvidia-smi -pm 1`).",
     )
     COUNTER_FROZEN = (
         "counter_frozen",
@@ -785,16 +785,17 @@ class SamplerStats(Record):
     n_missed: int | None = Field(
         default=None, description="updates and regular polls that were slept through, and polls that were refused"
     )
+    n_regular: int | None = Field(default=None, description="polls at a fixed pace, beside the fine ones around ticks")
 
 
 class LoadStep(Record):
     """A step of power at a mark, as a counter's ticks showed it. Shares are of the step."""
 
     edge: Edge
-    duration_tick_s: float = Field(description="of the tick that holds the mark")
+    duration_tick_s: float = Field(gt=0, description="of the tick that holds the mark")
     duration_to_tick_end_s: float = Field(description="from the mark to the end of its tick")
     share: float = Field(description="what of the step arrived in that tick")
-    share_scatter: float = Field(description="its standard deviation")
+    share_scatter: float = Field(gt=0, description="its standard deviation")
     share_missing: float = Field(description="what the next tick still lacked")
 
 
@@ -810,21 +811,25 @@ class SensorCard(Record):
     driver: str
     idle_utc: str
     counter: bool
-    duration_tick_s: float | None = None
-    duration_tick_jitter_s: float | None = None
-    resolution_j: float | None = None
-    duration_counter_call_s: float | None = None
+    duration_tick_s: float | None = Field(default=None, gt=0)
+    duration_tick_jitter_s: float | None = Field(default=None, ge=0)
+    resolution_j: float | None = Field(default=None, gt=0)
+    duration_counter_call_s: float | None = Field(default=None, ge=0)
     instant_power: bool
-    duration_power_call_s: float | None = None
-    duration_power_period_s: float | None = None
+    duration_power_call_s: float | None = Field(default=None, ge=0)
+    duration_power_period_s: float | None = Field(default=None, gt=0)
     power_idle_w: float | None = None
     load_utc: str | None = None
-    duration_power_window_s: float | None = Field(default=None, description="a reading is the mean over so long")
-    duration_power_lag_s: float | None = Field(default=None, description="from a window's end to its first showing")
+    duration_power_window_s: float | None = Field(default=None, gt=0, description="a reading is the mean over so long")
+    duration_power_lag_s: float | None = Field(default=None, ge=0, description="from a window's end to its showing")
     integrates: bool | None = Field(default=None, description="the counter sees all of the time; False: a part of it")
-    duration_counter_window_s: float | None = Field(default=None, description="what a part-time counter sees of a tick")
-    ratio_counter_to_power: float | None = Field(default=None, description="counter over integrated power, steady load")
-    ratio_counter_to_power_half_width: float | None = None
+    duration_counter_window_s: float | None = Field(
+        default=None, gt=0, description="what a part-time counter sees of a tick"
+    )
+    ratio_counter_to_power: float | None = Field(
+        default=None, gt=0, description="counter over integrated power, steady load"
+    )
+    ratio_counter_to_power_half_width: float | None = Field(default=None, ge=0)
     load_steps: tuple[LoadStep, ...] = Field(default=(), description="what `integrates` follows from; the latest few")
 
 

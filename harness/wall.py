@@ -201,7 +201,7 @@ def _sum(energies: Sequence[float | None]) -> float | None:
 def _reference(results: CellResults, session: SessionResults) -> _Reference | None:
     """The measured load of a session: its boards', and its host's; where nothing was measured, when it was busy."""
     assert session.manifest is not None
-    curves = rebuilt(session.manifest.channels, results.directory.segments(session.number))
+    curves = rebuilt(session.manifest.channels, results.directory.segments(session.number), shaped=False)
     measured = [curve for curve in curves if curve.channel.method is not Method.ESTIMATED and len(curve.time_s) > 1]
     parts = {
         boundary: [curve for curve in measured if curve.channel.boundary is boundary]

@@ -94,6 +94,48 @@ def test_what_fails_there_becomes_words(boards: Path) -> None:
     assert "never started" in CodecarbonTracker([]).stop().notes[0]
 
 
+def test_it_runs_where_nobody_else_can_leave_a_file_for_it(
+    boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    for name in ("json", "codecarbon"):
+        (shared / f"{name}.py").write_text(f"open({str(tmp_path / 'taken')!r}, 'w').close()\n")
+    monkeypatch.setattr("tempfile.tempdir", str(shared))
+    monkeypatch.chdir(shared)
+    tracker = CodecarbonTracker([BUSY.uuid])
+    tracker.start()
+    assert tracker._process is not None
+    directory = Path(f"/proc/{tracker._process.pid}/cwd").resolve()
+    assert directory.parent == shared
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert list(directory.glob(".codecarbon*")) == []
+    assert tracker.stop().time_start_monotonic_s is not None
+    assert not directory.exists()
+    assert not (tmp_path / "taken").exists()
+
+
+CHATTER = """
+import sys, time
+sys.stdout.write('a banner\\n[]\\n{"level": "info"}\\n{"event": "started"}\\n{"event": "half')
+sys.stdout.flush()
+time.sleep(60)
+"""
+
+
+def test_lines_that_come_at_once_are_all_seen_and_half_a_line_is_not_waited_for(boards: Path) -> None:
+    tracker = CodecarbonTracker([])
+    with subprocess.Popen([sys.executable, "-c", CHATTER], stdout=subprocess.PIPE, bufsize=0) as process:
+        tracker._process = process
+        try:
+            asked_s = time.monotonic()
+            assert tracker._next(20.0) == {"event": "started"}
+            assert "did not answer" in tracker._next(0.5)["message"]
+            assert time.monotonic() - asked_s < 15.0
+        finally:
+            process.kill()
+
+
 def test_its_process_ends_with_ours(boards: Path) -> None:
     module = "harness.meter.beside.cross_check"
     code = f"from {module} import CodecarbonTracker as T; t = T([]); t.start(); print(t._process.pid)"

@@ -151,6 +151,26 @@ def test_bad_lines_are_left_out_and_named() -> None:
         assert part in note
 
 
+def test_a_stray_quote_costs_its_own_line_and_no_message_quotes_a_file() -> None:
+    lines = rows("time", "power", n=30).splitlines()
+    lines[3] = f'"{lines[3]}'
+    lines[5] = f"{UNIX_S + 4:.0f},{'x' * 200_000}"  # longer than a CSV reader takes
+    lines[7] = f"{UNIX_S + 6:.0f},{'y' * 1000}"
+    lines[9] = ' , "" '
+    log = log_of("\n".join(lines))
+    assert log.n_readings == 26
+    (note,) = log.notes
+    assert "3 lines were left out" in note
+    assert "line 4: " in note
+    assert "line 8: 'yyy" in note
+    assert len(note) < 400
+    with pytest.raises(UsageError) as caught:
+        log_of("z" * 10_000 + "\n1\n2\n")
+    assert len(str(caught.value)) < 200
+    with pytest.raises(UsageError, match="line 1 is no header"):
+        log_of("z" * 200_000 + "\n1\n2\n")
+
+
 def test_an_energy_that_is_set_back_and_a_silence_are_holes() -> None:
     lines = rows("time", "energy_j", n=30, form="{unix},{j}").splitlines()
     lines[11:] = [f"{line.split(',')[0]},{float(line.split(',')[1]) - 900}" for line in lines[11:]]

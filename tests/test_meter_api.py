@@ -145,7 +145,7 @@ with Meter() as meter:
     except KeyError:
         pass
     with meter.span("busy") as spans["busy"]:
-        threads = [threading.Thread(target=busy, args=(0.8,)) for _ in range(3)]
+        threads = [threading.Thread(target=busy, args=(0.4,)) for _ in range(3)]
         [thread.start() for thread in threads]
         [thread.join() for thread in threads]
     readings = {name: meter.read(span) for name, span in spans.items()}
@@ -292,6 +292,61 @@ def test_a_board_with_somebody_on_it_is_doubted(machine: Machine) -> None:
     assert {"other_processes", "mig_parent"} <= set(printed["findings"])
 
 
+AT_ITS_END = """
+import json, os, time
+from dataclasses import replace
+from pathlib import Path
+from harness import Meter
+from harness.meter.recorder import SamplerProcess
+from tests.fake_nvml.library import H100, GpuProcess, constant, write_config
+
+stop = SamplerProcess.stop
+def late(sampler):
+    stats = stop(sampler)
+    return stats and stats.model_copy(update={"n_late": stats.n_polls})
+SamplerProcess.stop = late
+
+def boards(first, second, **more):
+    write_config(Path(os.environ["FAKE_NVML_CONFIG"]), [
+        replace(H100, load=(constant(130.0),), processes=tuple(GpuProcess(pid, 1) for pid in first), **more),
+        replace(H100, uuid="GPU-99999999-0000-4000-8000-000000000002",
+                processes=tuple(GpuProcess(pid, 1) for pid in second), **more),
+    ])
+
+def told(findings):
+    return {finding.code: finding.detail for finding in findings}
+
+boards([], [])
+with Meter(baseline_s=0, tail_s=0) as meter:
+    with meter.span() as first:
+        before = told(meter.findings)
+        warmer = dict(temperature_start_s=time.monotonic(), temperature_end_c=80.0, temperature_time_constant_s=1.5)
+        boards([os.getpid()], [], **warmer)
+        deadline_s = time.monotonic() + 20.0
+        while not meter.findings and time.monotonic() < deadline_s:  # nobody reads: the meter looks by itself
+            time.sleep(0.1)
+        while_open = told(meter.findings)
+        time.sleep(1.5)  # temperature is read once a second
+    reading = meter.read(first)
+    boards([os.getpid()], [os.getppid()], **warmer)
+    time.sleep(0.1)
+print(json.dumps({"before": before, "while_open": while_open, "reading": told(reading.findings),
+                  "after": told(meter.findings)}))
+"""
+
+
+def test_what_a_run_finds_at_its_end_a_meter_finds_too(machine: Machine) -> None:
+    printed = machine.run(AT_ITS_END)
+    assert printed["before"] == {}
+    nothing = f"nothing of this program was seen on {SECOND.uuid}"
+    for moment in ("while_open", "reading", "after"):
+        assert printed[moment]["other_boards_metered"] == nothing
+    assert "temperature_drift" in printed["reading"]
+    assert printed["after"]["other_processes"].startswith(SECOND.uuid)
+    assert "came" in printed["after"]["other_processes"]
+    assert "late_samples" in printed["after"]
+
+
 @pytest.mark.parametrize(
     ("gpus", "words"),
     [(None, "no NVIDIA driver"), ([0], "no NVIDIA driver"), ("none", "none was wanted"), ([], "none was wanted")],
@@ -331,7 +386,7 @@ def test_an_estimate_is_named_one_everywhere() -> None:
     with Meter(allow_estimate=True, baseline_s=0) as meter:
         if meter.channels[0].method is not Method.ESTIMATED:
             pytest.skip("this machine has RAPL, which is measured instead")
-        with meter.span() as span:
+        with meter.span(isolated=True) as span:
             time.sleep(0.3)
         reading = meter.read(span)
     assert (reading.boundary, reading.method) == (Boundary.HOST, Method.ESTIMATED)
@@ -371,7 +426,7 @@ def powercap(tmp_path: Path) -> Iterator[dict[str, str]]:
     ended = threading.Event()
 
     def count() -> None:
-        while not ended.wait(0.001):
+        while not ended.wait(0.003):
             for place, (_, power_w) in ZONES.items():
                 draft = root / place / "draft"
                 draft.write_text(f"{int(power_w * time.monotonic() * 1e6)}\n")
@@ -420,6 +475,31 @@ def test_the_host_stands_beside_the_gpu_and_is_added_on_request(machine: Machine
     assert both["energy_gross_j"] == pytest.approx(sum(each["energy_gross_j"] for each in printed["per_device"]))
 
 
+def test_a_host_that_cannot_be_read_beside_a_gpu_is_told(machine: Machine, powercap: dict[str, str]) -> None:
+    place = Path(powercap["FAKE_POWERCAP"])
+    still = place.with_name("still") / "intel-rapl:0"
+    still.mkdir(parents=True)
+    (still / "name").write_text("package-0\n")
+    (still / "energy_uj").write_text("5\n")
+    program = """
+    import json, os
+    import harness.environment.rapl as zones
+    from pathlib import Path
+    from harness.wiring.metering import metered
+    said = []
+    for root in json.loads(os.environ["ROOTS"]):
+        zones.zone_paths.__defaults__ = (Path(root),)
+        zones.rapl_zones.__defaults__ = (Path(root), 0.05)
+        said.append([f"{each.code} {each.detail}" for each in metered("0", host=True, allow_estimate=False).findings])
+    print(json.dumps({"said": said}))
+    """
+    roots = [str(place.with_name("none")), str(still.parent), str(place)]
+    none, still_said, moving = machine.run(program, {**powercap, "ROOTS": json.dumps(roots)})["said"]
+    assert none == ["host_not_readable this machine shows none"]
+    assert still_said == ["host_not_readable they stand still"]
+    assert moving == []
+
+
 # -------------------------------------------------------------------------------- what may go wrong
 
 
@@ -440,7 +520,7 @@ def test_misuse_is_answered_with_what_to_do() -> None:
 
 
 MISUSE = """
-import json
+import json, threading, time
 from harness import Meter
 from harness.errors import HarnessError
 
@@ -460,6 +540,12 @@ said["open"] = refused(meter.read, span)
 said["idle"] = refused(meter.measure_idle)
 meter.end(span)
 said["ended"] = refused(meter.end, span)
+timer = threading.Timer(0.7, lambda: meter.end(meter.begin("meanwhile")))
+timer.start()
+began_s = time.monotonic()
+said["disturbed"] = refused(meter.measure_idle, 0.5)
+assert time.monotonic() - began_s >= 1.0  # the power of earlier work dies away first
+assert meter._idle is None
 said["boundary"] = refused(meter.read, span, boundary="room")
 said["host"] = refused(meter.read, span, boundary="host")
 other.start()
@@ -480,6 +566,7 @@ def test_misuse_of_a_running_meter_is_answered_too(machine: Machine) -> None:
         "open": "'q' has not ended",
         "idle": "'q' is open",
         "ended": "ended before",
+        "disturbed": "begun while the idle power was measured",
         "boundary": "no boundary 'room'",
         "host": "Meter(host=True)",
         "foreign": "not one of this meter",
@@ -533,14 +620,19 @@ starter.start()
 starter.join()
 with meter.span() as span:
     time.sleep(0.4)
+closer = threading.Thread(target=meter.close)
+closer.start()
+closer.join()
 reading = meter.read(span)
-threading.Thread(target=meter.close).start()
 print(json.dumps({"origin_s": meter.origin_monotonic_s, **reading.model_dump(mode="json")}))
 """
 
 
 def test_a_thread_may_start_it_and_end_in_a_program_without_a_file(machine: Machine) -> None:
-    """A kernel can tie a child to the thread that started it, and Python a worker to the main module's file."""
+    """A kernel can tie a child to the thread that started it, and Python a worker to the main module's file.
+
+    What ended just before the meter did can be read afterwards.
+    """
     printed = machine.run(THREAD, stdin=True)
     assert printed["energy_gross_j"] == pytest.approx(machine.true_j(printed, printed, 0), rel=0.05)
 
@@ -629,6 +721,9 @@ with Meter(baseline_s=0, tail_s=0) as meter:
         time.sleep(0.2)
     began_s = time.monotonic()
     lost = meter.read(across)
+    with meter.span(isolated=True) as isolated:
+        pass
+    assert meter.read(isolated).energy_gross_j is None
     took_s = time.monotonic() - began_s
     kept = meter.read(before)
 print(json.dumps({"took_s": took_s, "kept_j": kept.energy_gross_j, **lost.model_dump(mode="json")}))
@@ -649,12 +744,19 @@ import harness.metering
 from harness.metering import Meter
 harness.metering.STREAM_PERIOD_S = harness.metering.COLLECT_PERIOD_S = 0.2
 seen = []
-with Meter(baseline_s=0, sink=lambda segment: seen.append(len(segment.channel))) as meter, Meter(baseline_s=0) as other:
+def broken(segment):
+    raise ValueError("no room")
+with (
+    Meter(baseline_s=0, sink=lambda segment: seen.append(len(segment.channel))) as meter,
+    Meter(baseline_s=0) as other,
+    Meter(baseline_s=0, sink=broken) as unheard,
+):
     time.sleep(0.9)
     while_open = sum(seen)
-    curved_s = other._session.final_until_s
+    curved_s = [each._session.final_until_s for each in (other, unheard)]
 print(json.dumps({
-    "while_open": while_open, "all": sum(seen), "n_samples": meter.stats.n_samples, "curved_s": curved_s
+    "while_open": while_open, "all": sum(seen), "n_samples": meter.stats.n_samples, "curved_s": curved_s,
+    "errors": [repr(each.sink_error) for each in (meter, unheard)],
 }))
 """
 
@@ -663,7 +765,111 @@ def test_raw_readings_do_not_wait_for_somebody_to_read(machine: Machine) -> None
     printed = machine.run(STREAM)
     assert printed["while_open"] > 10
     assert printed["all"] == printed["n_samples"]
-    assert printed["curved_s"] > 0.3  # nor do those that nobody wants
+    assert min(printed["curved_s"]) > 0.3  # nor do those that nobody wants, or can take
+    assert printed["errors"] == ["None", repr(ValueError("no room"))]
+
+
+AVERAGED = """
+import json, time
+from harness import Meter
+with Meter(tail_s=0) as meter:
+    with meter.span(isolated=True) as short:
+        time.sleep(0.1)
+    with meter.span() as span:
+        time.sleep(3.2)
+reading, short = meter.read(span), meter.read(short)
+print(json.dumps({"idle_w": reading.power_idle_w, "net_j": reading.energy_net_j, "short_j": short.energy_gross_j}))
+"""
+
+
+def test_a_sensor_that_averages_over_a_second_has_a_baseline_too(machine: Machine) -> None:
+    averaging = replace(
+        FIRST, uuid="GPU-88888888-0000-4000-8000-000000000001", counter=False, faults=(fake.Fault("field:186", 3),)
+    )
+    write_config(machine.config, [averaging])
+    printed = machine.run(AVERAGED)
+    assert printed["idle_w"] == pytest.approx(200.0, rel=0.02)
+    assert printed["net_j"] == pytest.approx(0.0, abs=20.0)
+    assert printed["short_j"] is None
+
+
+IMPATIENT = """
+import json, time
+from harness import Meter
+with Meter(baseline_s=0.3, tail_s=0) as meter:
+    with meter.span() as span:
+        time.sleep(0.7)
+    early, late = meter.read(span, timeout_s=0.0), meter.read(span)
+print(json.dumps({"early": [each.power_idle_w for each in early.per_device],
+                  "late": [each.power_idle_w for each in late.per_device]}))
+"""
+
+
+def test_a_baseline_that_is_not_known_yet_is_known_later(machine: Machine) -> None:
+    slow = replace(fake.RTX_4090_SLOW, load=(constant(80.0),), tick_s=0.9, power_period_s=0.9)
+    write_config(machine.config, [FIRST, slow])
+    printed = machine.run(IMPATIENT)
+    assert printed["early"][1] is None
+    assert printed["late"] == pytest.approx([200.0, 100.0], rel=0.05)
+
+
+HANDLED = """
+import json, signal, time
+from harness import Meter
+names = []
+def handler(number, frame):
+    if len(names) < len(wanted):
+        names.append(len(names))
+        with meter.span("in a handler", isolated=len(names) == 1) as span:
+            pass
+        spans.append(span)
+spans, wanted = [], range(6)
+signal.signal(signal.SIGUSR1, handler)
+with Meter(baseline_s=0, tail_s=0) as meter:
+    now_s, collect = meter._clock.now_s, meter._session.collect
+    def interrupted(inner):
+        def call():
+            value = inner()
+            signal.raise_signal(signal.SIGUSR1)
+            return value
+        return call
+    meter._session.collect = interrupted(collect)
+    with meter.span("isolated", isolated=True):
+        pass
+    meter._session.collect, meter._clock.now_s = collect, interrupted(now_s)
+    with meter.span("outer") as outer:
+        pass
+    meter._clock.now_s = now_s
+    time.sleep(0.1)
+    found = [sorted(finding.code for finding in meter.read(span).findings) for span in (outer, *spans)]
+print(json.dumps({"open": len(meter._open), "n": len(spans), "found": found}))
+"""
+
+
+def test_a_signal_handler_may_use_spans_while_one_begins_or_ends(machine: Machine) -> None:
+    """As in the worst moment: in the midst of what a lock guards."""
+    printed = machine.run(HANDLED)
+    assert printed["open"] == 0
+    assert printed["n"] >= 3
+    assert not any("spans_overlap" in each for each in printed["found"])
+
+
+IN_STEP = """
+import json, time
+from harness import Meter
+with Meter(baseline_s=0, tail_s=0) as meter:
+    time.sleep(0.3)
+    for index in range(12):
+        now_s = time.monotonic()
+        time.sleep(0.1 - (now_s - 0.0371) % 0.1 + 0.04)
+        with meter.span():
+            time.sleep(0.01)
+print(json.dumps({"codes": [finding.code for finding in meter.findings]}))
+"""
+
+
+def test_spans_in_step_with_the_sensor_are_doubted(machine: Machine) -> None:
+    assert "aliased" in machine.run(IN_STEP)["codes"]
 
 
 TAIL = """

@@ -413,6 +413,32 @@ def test_a_counter_that_stands_still_from_the_start_is_no_reason_not_to_start(co
     assert len(recorded.of_board(board, Quantity.POWER_W)) > 10
 
 
+def test_a_counter_that_is_refused_at_the_start_is_not_there_and_said_so(config: Path) -> None:
+    board = replace(H100, faults=(Fault("nvmlDeviceGetTotalEnergyConsumption", UNKNOWN),))
+    other = numbered(replace(A100, faults=(Fault("field:186", NO_PERMISSION),)), 2)
+    write_config(config, [board, other])
+    recorder = SamplerProcess(nvml_uuids=(board.uuid, other.uuid))
+    recorder.start(0.0)
+    recorded = Recorded.of(recorder)
+    makes_energy = [(channel.device, channel.quantity) for channel in recorder.channels if channel.makes_energy]
+    assert makes_energy == [
+        (board.uuid, Quantity.POWER_W),
+        (other.uuid, Quantity.ENERGY_J),
+        (other.uuid, Quantity.POWER_W),
+    ]
+    assert len(recorded.of_board(board, Quantity.POWER_W)) > 0
+    counter, power = (finding.detail for finding in recorder.notes())
+    assert counter.startswith(f"{board.uuid}: the energy counter was refused (Unknown")
+    assert power.startswith(f"{other.uuid}: instantaneous power was refused (Insufficient Permissions")
+
+
+def test_a_board_that_is_refused_altogether_says_why(config: Path) -> None:
+    calls = ("nvmlDeviceGetTotalEnergyConsumption", "field:186", "nvmlDeviceGetPowerUsage")
+    write_config(config, [replace(H100, faults=tuple(Fault(call, NO_PERMISSION) for call in calls))])
+    with pytest.raises(NoSensor, match=r"neither energy nor power: .*Insufficient Permissions"):
+        SamplerProcess(nvml_uuids=(H100.uuid,)).start(0.0)
+
+
 def card(**known: object) -> SensorCard:
     return SensorCard.model_validate(
         {

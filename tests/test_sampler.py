@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import signal
@@ -20,7 +21,7 @@ import pytest
 from harness.clock import SessionClock
 from harness.errors import NoSensor
 from harness.meter.meter import SessionMeter
-from harness.meter.recorder import SamplerProcess
+from harness.meter.recorder import PIPE_BYTES, SamplerProcess, _event
 from harness.meter.sensors.rapl import RaplSensor
 from harness.records import Boundary, FindingCode, Method, Quantity, Segment
 from tests.fake_nvml.library import (
@@ -104,6 +105,8 @@ def test_ticks_are_caught_at_their_edges_and_hold_the_true_energy(start: Start, 
     assert recorder.lost() == ()
     assert stats is not None
     assert stats.n_samples == len(rows.channel)
+    assert stats.n_regular is not None
+    assert 10 < stats.n_regular < 1.1 * stats.duration_s / 0.02 < stats.n_polls
 
 
 def test_a_sampler_that_is_held_up_still_knows_when_the_last_tick_was(start: Start) -> None:
@@ -239,6 +242,64 @@ def test_nor_does_it_live_on_because_a_forked_worker_holds_its_pipe(config: Path
             worker.kill()
 
 
+FORKING_SCRIPT = """
+import os, signal, sys, time
+from harness.meter.recorder import SamplerProcess
+recorder = SamplerProcess(nvml_uuids=(sys.argv[1],))
+recorder.start(0.0)
+worker = os.fork()
+if worker == 0:
+    time.sleep(60)
+    os._exit(0)
+start_s = time.monotonic()
+stats = recorder.stop()
+print(stats is not None, len(recorder.lost()), time.monotonic() - start_s)
+os.kill(worker, signal.SIGKILL)
+os.waitpid(worker, 0)
+"""
+
+
+def test_a_forked_worker_that_holds_its_pipe_does_not_keep_it_from_stopping(config: Path) -> None:
+    write_config(config, [H100])
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING_SCRIPT, H100.uuid],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    has_stats, n_lost, duration_s = done.stdout.split()
+    assert (has_stats, n_lost) == ("True", "0")
+    assert float(duration_s) < 5.0
+
+
+def test_files_named_like_modules_are_not_imported_from_the_working_directory(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("json", "numpy", "pynvml", "pydantic"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'taken')!r}, 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep)  # empty entries, each of which is the working directory
+    assert start(H100).stop() is not None
+    assert not (tmp_path / "taken").exists()
+
+
+def test_its_pipe_holds_more_than_usual_while_the_parent_is_blocked(start: Start) -> None:
+    most = int(Path("/proc/sys/fs/pipe-max-size").read_text())
+    process = start(H100)._process
+    assert process is not None
+    assert process.stdout is not None
+    assert fcntl.fcntl(process.stdout.fileno(), fcntl.F_GETPIPE_SZ) >= min(PIPE_BYTES, most)
+
+
+@pytest.mark.parametrize("line", [b"null\n", b"[1]\n", b'"words"\n', b'{"level": "warning"}\n', b"words \xff\n"])
+def test_whatever_else_is_said_is_words(line: bytes) -> None:
+    event = _event(line)
+    assert event["event"] == "words"
+    assert event["message"]
+
+
 def test_it_lives_on_when_the_thread_that_started_it_has_ended(config: Path) -> None:
     write_config(config, [H100])
     recorder = SamplerProcess(nvml_uuids=(H100.uuid,))
@@ -299,11 +360,12 @@ def test_a_script_without_a_main_guard_and_with_a_busy_interpreter_is_served(con
     assert n_ticks >= 15
 
 
-def test_an_interrupt_at_the_terminal_does_not_reach_the_sampler(start: Start) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_every_process_does_not_end_the_sampler(start: Start, number: signal.Signals) -> None:
     recorder = start(H100)
     (sampler,) = psutil.Process().children()
     assert os.getpgid(sampler.pid) != os.getpgid(0)
-    sampler.send_signal(signal.SIGINT)
+    sampler.send_signal(number)
     time.sleep(0.3)
     assert recorder.lost() == ()
     assert recorder.stop() is not None

@@ -176,7 +176,7 @@ def probed(directory: Path, library: Path, boards: Sequence[fake.Board]) -> dict
 
 
 def test_fake_boards_are_characterized_together(tmp_path: Path, fake_nvml: Path) -> None:
-    restless = {"power_noise_w": 1.0, "load": (fake.sinusoid(3.0, period_s=0.77),)}
+    restless = {"power_noise_w": 1.0, "load": (fake.sinusoid(0.7, period_s=0.77),)}
     boards = [
         replace(fake.H100, **restless, tick_jitter_s=0.004),  # type: ignore[arg-type]
         replace(fake.V100, **restless),  # type: ignore[arg-type]
@@ -740,9 +740,43 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch:
     assert not save_card(CARD, tmp_path / "file" / "sensors")
     assert load_card(GPU, "570", tmp_path / "file" / "sensors") is None
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert cache_directory().is_absolute()
+    elsewhere = cache_directory()
+    assert elsewhere is not None
+    assert elsewhere.is_absolute()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_directory() == tmp_path / "inference-energy-harness" / "sensors"
+
+
+def test_without_a_home_the_cache_is_private_or_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert save_card(CARD)
+    assert load_card(GPU, "570") == CARD
+    (base,) = tmp_path.iterdir()
+    assert base.stat().st_mode & 0o777 == 0o700
+    base.chmod(0o777)  # anybody may have written into it
+    assert load_card(GPU, "570") is None
+    assert not save_card(CARD)
+    base.chmod(0o700)
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    theirs = tmp_path / "inference-energy-harness-12345"
+    theirs.mkdir(mode=0o700)  # and its owner is another
+    assert cache_directory() is None
+    theirs.rmdir()
+    theirs.symlink_to(base)
+    assert cache_directory() is None
+
+
+@pytest.mark.parametrize(
+    "name", ["duration_tick_s", "duration_power_period_s", "duration_power_window_s", "duration_counter_window_s"]
+)
+def test_a_card_with_a_duration_of_nothing_is_no_card(tmp_path: Path, name: str) -> None:
+    save_card(CARD.model_copy(update={name: 0.0}), tmp_path)
+    assert load_card(GPU, "570", tmp_path) is None
 
 
 def test_a_session_completes_the_cached_card_and_tells_each_doubt_once(

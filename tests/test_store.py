@@ -16,6 +16,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.attribution.baseline import Baseline, with_tail
 from harness.errors import ExitCode, SchemaError, StorageFull, UsageError
 from harness.records import (
     SCHEMA_VERSION,
@@ -367,6 +368,33 @@ def test_a_frame_has_a_row_per_query_and_missing_where_unknown(tmp_path: Path) -
     assert frame["mode"].tolist() == ["off", "on", "off", "on"]
     assert frame["gpu_board_energy_gross_j"].fillna(-1.0).tolist() == [12.5, 3.0, -1.0, 3.0]
     assert frame["findings"].tolist() == ["", "", "no_readings", ""]
+
+
+@pytest.mark.parametrize(
+    ("code", "repeated"),
+    [
+        (FindingCode.NO_READINGS, True),
+        (FindingCode.COUNTER_RESET, True),
+        (FindingCode.COUNTER_FROZEN, True),
+        (FindingCode.HOST_SHARED, False),
+        (FindingCode.AVERAGED_POWER_ONLY, False),
+    ],
+)
+def test_what_a_repeat_can_cure_is_repeated(store: RunDirectory, code: FindingCode, repeated: bool) -> None:
+    known = query("known")
+    (reading,) = query(energy_j=None).readings
+    unknown = reading.model_copy(update={"findings": (Finding(code=code),)})
+    store.append_query(known)
+    store.append_query(query("doubted").model_copy(update={"readings": (*known.readings, unknown)}))
+    assert store.finished() == ({("known", "off")} if repeated else {("known", "off"), ("doubted", "off")})
+
+
+def test_an_estimate_has_no_tail() -> None:
+    (measured,) = query().readings
+    for method, tail_j in ((Method.NVML_COUNTER, 12.5 - 5.0), (Method.ESTIMATED, None)):
+        reading = measured.model_copy(update={"method": method})
+        idle = Baseline(device="GPU-1", boundary=Boundary.GPU_BOARD, power_idle_w=5.0, half_width_w=None, drifted=False)
+        assert with_tail(reading, reading, idle).energy_tail_j == tail_j
 
 
 # ------------------------------------------------------------------------------- full disks, second processes

@@ -67,6 +67,8 @@ def with_tail(reading: Reading, after: Reading | None, baseline: Baseline | None
     """
     if after is None or baseline is None or after.energy_gross_j is None or reading.energy_gross_j is None:
         return reading
+    if reading.method is Method.ESTIMATED:  # a model of the hardware knows nothing of what lingers
+        return reading
     return reading.model_copy(update={"energy_tail_j": after.energy_gross_j - baseline.power_idle_w * after.duration_s})
 
 

@@ -41,6 +41,8 @@ def main(options: argparse.Namespace) -> int:
         )
     if len(verification.differences) > N_SHOWN:
         print(f"  and {len(verification.differences) - N_SHOWN} more")
+    for sum_of in verification.not_checked:
+        print(f"  not checked, because a part of it is null: {sum_of}")
     if verification.n_figures == 0:
         print("Nothing was measured in it.")
         return ExitCode.INVALID

@@ -152,23 +152,34 @@ class Census:
         return [Finding(code=FindingCode.OTHER_PROCESSES, detail=f"{uuid}: {_named(others)}{when}")]
 
     def _neighbours(self, earlier: Mapping[str, BoardState], states: Mapping[str, BoardState]) -> list[Finding]:
-        """Boards that are neither metered nor ours, busy at either of two moments or filled between them."""
-        if self._shared:
-            return []
-        busy = []
-        for uuid, now in states.items():
-            before = earlier.get(uuid)
-            if uuid in self._metered or uuid in self._holders:
-                continue
-            busiest = max(state.utilization_percent or 0.0 for state in (before or now, now))
-            used = [state.memory_used_bytes for state in (before, now) if state is not None]
-            grown = len(used) == 2 and None not in used and used[1] - used[0] > MEMORY_GROWN_BYTES  # type: ignore[operator]
-            if busiest >= BUSY_PERCENT:
-                busy.append(f"{uuid} {busiest:.0f} % busy")
-            elif grown:
-                busy.append(f"{uuid} was filled")
-        self._shared = bool(busy)
-        return [Finding(code=FindingCode.NEIGHBOURS_SHARE, detail=", ".join(busy))] if busy else []
+        """Once is enough."""
+        found = [] if self._shared else neighbours(earlier, states, {*self._metered, *self._holders})
+        self._shared = self._shared or bool(found)
+        return found
+
+
+def neighbours(
+    earlier: Mapping[str, BoardState], states: Mapping[str, BoardState], ours: Collection[str]
+) -> list[Finding]:
+    """Boards other than these, busy at either of two moments or filled between them."""
+    busy = []
+    for uuid, now in states.items():
+        if uuid in ours:
+            continue
+        before = earlier.get(uuid)
+        busiest = max(state.utilization_percent or 0.0 for state in (before or now, now))
+        if busiest >= BUSY_PERCENT:
+            busy.append(f"{uuid} {busiest:.0f} % busy")
+        elif grown_bytes(before, now) > MEMORY_GROWN_BYTES:
+            busy.append(f"{uuid} was filled")
+    return [Finding(code=FindingCode.NEIGHBOURS_SHARE, detail=", ".join(busy))] if busy else []
+
+
+def grown_bytes(before: BoardState | None, now: BoardState) -> int:
+    """By how much a board's used memory grew between two moments; 0 where it does not say."""
+    if before is None or before.memory_used_bytes is None or now.memory_used_bytes is None:
+        return 0
+    return now.memory_used_bytes - before.memory_used_bytes
 
 
 def _computing(state: BoardState | None) -> dict[int, GpuProcess]:

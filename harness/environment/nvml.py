@@ -152,6 +152,17 @@ class Nvml:
         """What every board shows now, by UUID."""
         return {uuid: self._state(index, handle) for uuid, (index, handle) in self.handles().items()}
 
+    def tenants(self) -> dict[str, bool]:
+        """Whether this process, or one that it started, is among those that compute on a board, by UUID.
+
+        Boards that list nobody are left out. Far cheaper than `states`: to be asked while something is measured.
+        """
+        listed = {
+            uuid: [process.pid for process in self.ask("nvmlDeviceGetComputeRunningProcesses", handle) or ()]
+            for uuid, (_, handle) in self.handles().items()
+        }
+        return {uuid: any(map(_is_ours, pids)) for uuid, pids in listed.items() if pids}
+
     def tick_periods_s(self, uuids: Collection[str], duration_s: float = 1.5) -> dict[str, float | None]:
         """Seconds between updates of the energy counters, by UUID.
 
@@ -303,6 +314,16 @@ def _switched_on(current_and_pending: tuple[int, int] | list[int] | None) -> boo
 def _our_processes() -> set[int]:
     """This process and all that it started."""
     return {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+
+
+def _is_ours(pid: int) -> bool:
+    """The same of one process, which costs less than to look for all."""
+    if pid == os.getpid():
+        return True
+    try:
+        return any(parent.pid == os.getpid() for parent in psutil.Process(pid).parents())
+    except psutil.Error:  # of another container, or gone
+        return False
 
 
 def _process_name(pid: int) -> str | None:

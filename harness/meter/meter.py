@@ -23,7 +23,7 @@ class SessionMeter:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._marks: list[tuple[float, Edge]] = []
-        self._marking = threading.Lock()
+        self._marking = threading.RLock()  # a signal handler may mark while its thread does
         self._builders: dict[str, CurveBuilder] = {}
         self._lost: tuple[Finding, ...] = ()
         self._stats: SamplerStats | None = None

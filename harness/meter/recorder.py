@@ -14,13 +14,12 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-import harness
 from harness.errors import NoSensor
+from harness.meter import child
 from harness.meter.sampler import ROW
 from harness.records import Channel, Finding, FindingCode, SamplerStats, Segment, SensorCard
 
@@ -29,6 +28,8 @@ FIRST_READING_TIMEOUT_S = 10.0
 SECOND_READING_TIMEOUT_S = 3.0
 """So long a device's other channel is waited for once one of them has answered."""
 STOP_TIMEOUT_S = 10.0
+PIPE_BYTES = 1 << 20
+"""What the kernel keeps while the parent's interpreter is blocked: eight boards fill the usual 64 KiB in 2 s."""
 
 
 class SamplerProcess:
@@ -79,19 +80,17 @@ class SamplerProcess:
             NoSensor: A sensor was refused or gave no reading.
         """
         self._origin_s = origin_monotonic_s
-        # The package may be imported from a checkout that is not installed.
-        package_parent = str(Path(harness.__file__).parents[1])
-        search_path = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "harness.meter.sampler", json.dumps({**self._request, "parent": os.getpid()})],
+            child.command("harness.meter.sampler", json.dumps({**self._request, "parent": os.getpid()})),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": search_path},
+            env=child.environment(),
             start_new_session=True,  # Ctrl-C is for the parent, which then stops the sampler in good order
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
+        _widen(self._process.stdout)
         for target, pipe in ((self._collect, self._process.stdout), (self._listen, self._process.stderr)):
             thread = threading.Thread(target=target, args=(pipe,), daemon=True)
             thread.start()
@@ -143,7 +142,12 @@ class SamplerProcess:
         if self._process is None:
             return None
         if self._process.stdin is not None and not self._process.stdin.closed:
-            self._process.stdin.close()
+            # A forked child of ours holds this pipe too, so that closing it need not be seen; a byte is.
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(b"\n")
+                self._process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
         try:
             self._process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -182,11 +186,7 @@ class SamplerProcess:
 
     def _listen(self, pipe: IO[bytes]) -> None:
         for line in pipe:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                # A library's or the interpreter's own words; kept for the message if the start fails.
-                event = {"event": "words", "message": line.decode(errors="replace").strip()}
+            event = _event(line)
             if event["event"] == "ready":
                 self._channels = tuple(Channel.model_validate(channel) for channel in event["channels"])
                 self._notes = tuple(event["notes"])
@@ -203,3 +203,21 @@ class SamplerProcess:
     def _last_words(self) -> str:
         words = [event["message"] for event in self._events if event["event"] == "words"]
         return words[-1] if words else "it said nothing"
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    """What the sampler says; anything else is a library's or the interpreter's own words."""
+    with contextlib.suppress(ValueError):
+        event = json.loads(line)
+        if isinstance(event, dict) and "event" in event:
+            return event
+    return {"event": "words", "message": line.decode(errors="replace").strip()}
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Let a pipe hold more, where the system can and the user may."""
+    if sys.platform == "linux":
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)

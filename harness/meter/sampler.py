@@ -4,8 +4,9 @@
 
 Readings go to stdout as fixed-size rows (`ROW`), in CLOCK_MONOTONIC seconds. Everything else goes to stderr as one
 JSON object a line: `ready` with the channels, `lost` with a reason, `stats` at the end. It ends when its standard
-input closes, or when its parent is gone although a forked worker of it still holds that pipe open. (The kernel's
-parent-death signal would not do: it comes when the *thread* that started the sampler ends.)
+input closes or says anything, or when its parent is gone although a forked worker of it still holds that pipe open.
+(The kernel's parent-death signal would not do: it comes when the *thread* that started the sampler ends.) Signals that
+a terminal or a scheduler sends to every process are the parent's business, which may still want the last readings.
 
 It is a process of its own so that a busy interpreter in the parent delays no reading, and it is started by name,
 so that the user's main module is not imported again.
@@ -69,7 +70,8 @@ def run(sensors: list[Sensor], parent: int | None = None) -> None:
     """
     offsets = np.cumsum([0, *(len(sensor.channels) for sensor in sensors)]).tolist()
     rows: list[tuple[int, float, float, float]] = []
-    n_polls = n_samples = n_late = 0
+    n_polls = [0] * len(sensors)
+    n_samples = n_late = 0
     started_s = flushed_s = parent_seen_s = time.monotonic()
     started_cpu_s = time.process_time()  # importing and opening is not part of what sampling costs
     alive = list(range(len(sensors)))
@@ -84,7 +86,7 @@ def run(sensors: list[Sensor], parent: int | None = None) -> None:
         for index in list(alive):
             if sensors[index].next_poll_s(now_s) > now_s:
                 continue
-            n_polls += 1
+            n_polls[index] += 1
             try:
                 polled = list(sensors[index].poll())
             except NoSensor as error:
@@ -106,10 +108,11 @@ def run(sensors: list[Sensor], parent: int | None = None) -> None:
     _write(rows)
     _say(
         "stats",
-        n_polls=n_polls,
+        n_polls=sum(n_polls),
         n_samples=n_samples,
         n_late=n_late,
         n_missed=sum(getattr(sensor, "n_missed", 0) for sensor in sensors),
+        n_regular=sum(getattr(sensor, "n_regular", n) for sensor, n in zip(sensors, n_polls, strict=True)),
         duration_cpu_s=time.process_time() - started_cpu_s,
         duration_s=time.monotonic() - started_s,
     )
@@ -135,7 +138,8 @@ def _wake_on_time() -> None:
 def main() -> None:
     """Open what was asked for, say so, and poll."""
     _wake_on_time()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the thread that started it may block signals
     try:
         request = json.loads(sys.argv[1])

@@ -45,6 +45,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._next_segment: dict[int, int] = {}
 
     @classmethod
     def create(cls, run_path: Path, cell: Cell, site_id: str) -> RunDirectory:
@@ -105,7 +106,7 @@ class RunDirectory:
         return _read_lines(self.path / "queries.jsonl", QueryRecord)
 
     def finished(self) -> set[tuple[str, str]]:
-        """(prompt_id, mode) of every query on disk, but for those that a lost sensor missed: they are repeated."""
+        """(prompt_id, mode) of every query on disk, but for those that the sensor missed: they are repeated."""
         return {(query.prompt_id, query.mode) for query in self.queries() if not _was_missed(query)}
 
     def sessions(self) -> list[int]:
@@ -143,9 +144,12 @@ class RunDirectory:
         """Close one file of raw readings. On return it is on disk."""
         if len(segment.channel) == 0:
             return
-        directory = self._session(session)
+        number = self._next_segment.get(session)
+        if number is None:  # counted once: a long session has thousands
+            number = len(list(self._session(session).glob("power-*.parquet")))
         with writing(self.path):
-            segments.write(directory / f"power-{len(list(directory.glob('power-*.parquet'))):04d}.parquet", segment)
+            segments.write(self._session(session) / f"power-{number:04d}.parquet", segment)
+        self._next_segment[session] = number + 1
 
     def segments(self, session: int) -> Iterator[Segment]:
         """The raw readings of a session, in order."""
@@ -241,9 +245,16 @@ def cells(run: Path) -> list[RunDirectory]:
     return [RunDirectory(path.parent) for path in sorted(run.glob("*/*/cell.yaml"))]
 
 
+LASTING = {FindingCode.HOST_SHARED, FindingCode.AVERAGED_POWER_ONLY}
+"""Where energy is null for one of these, it would be null again: the site is like that, and not one moment of it."""
+
+
 def _was_missed(query: QueryRecord) -> bool:
-    """Whether a device's energy is unknown because its sensor did not answer."""
-    return any(finding.code is FindingCode.NO_READINGS for reading in query.readings for finding in reading.findings)
+    """Whether a device's energy is unknown through what a repeat can cure: a lost sensor, a hole in its counter."""
+    return any(
+        reading.energy_gross_j is None and LASTING.isdisjoint(finding.code for finding in reading.findings)
+        for reading in query.readings
+    )
 
 
 def _is_run(path: Path) -> bool:

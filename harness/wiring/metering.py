@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.environment.census import bystanders, scope_findings
+from harness.environment.company import Company
 from harness.environment.machine import device_order_doubt, visible_gpus
 from harness.environment.nvml import Nvml, open_nvml
-from harness.environment.rapl import READ_COMMAND, rapl_zones
+from harness.environment.rapl import READ_COMMAND, RaplZone, rapl_zones
 from harness.environment.visibility import choose_boards
 from harness.errors import NoSensor
 from harness.meter.recorder import SamplerProcess
@@ -25,6 +25,7 @@ class Metered:
     boards: tuple[Board, ...]
     cards: tuple[SensorCard, ...]
     driver: str | None
+    company: Company | None
     findings: tuple[Finding, ...]
 
 
@@ -44,13 +45,14 @@ def metered(gpus: str | None, *, host: bool, allow_estimate: bool) -> Metered:
     nvml = open_nvml()
     listed = nvml.boards() if isinstance(nvml, Nvml) else []
     boards = tuple(visible_gpus()) if gpus is None else _named(gpus, listed)
-    findings = _board_doubts(nvml, boards) if isinstance(nvml, Nvml) else []
+    company = Company(nvml, boards) if isinstance(nvml, Nvml) and boards else None
+    findings = [] if company is None else company.at_start()
     order = device_order_doubt() if gpus is None else None
     findings += [order] if order is not None else []
     zones = rapl_zones() if host or (allow_estimate and not boards) else []
     rapl = any(zone.moving for zone in zones) and all(zone.readable for zone in zones)
-    if boards and any(not zone.readable for zone in zones):
-        findings.append(Finding(code=FindingCode.HOST_NOT_READABLE))
+    if host and boards and not rapl:
+        findings.append(Finding(code=FindingCode.HOST_NOT_READABLE, detail=_why_no_host(zones)))
     if not boards and not rapl and not allow_estimate:
         raise _no_sensor(gpus, host=host, locked=any(not zone.readable for zone in zones))
     uuids = tuple(board.uuid for board in boards)
@@ -61,6 +63,7 @@ def metered(gpus: str | None, *, host: bool, allow_estimate: bool) -> Metered:
         boards=boards,
         cards=tuple(cards.values()),
         driver=nvml.driver if isinstance(nvml, Nvml) else None,
+        company=company,
         findings=tuple(findings),
     )
 
@@ -70,6 +73,12 @@ def _named(gpus: str, listed: Sequence[Board]) -> tuple[Board, ...]:
         raise _no_sensor(gpus, host=False, locked=False)
     chosen = choose_boards(gpus, listed, tuple(board.uuid for board in visible_gpus()))
     return tuple(board for board in listed if board.uuid in chosen)
+
+
+def _why_no_host(zones: Sequence[RaplZone]) -> str:
+    if not zones:
+        return "this machine shows none"
+    return "they stand still" if all(zone.readable for zone in zones) else "they are for root only"
 
 
 def _no_sensor(gpus: str | None, *, host: bool, locked: bool) -> NoSensor:
@@ -94,9 +103,3 @@ def _no_sensor(gpus: str | None, *, host: bool, locked: bool) -> NoSensor:
         f"CUDA_VISIBLE_DEVICES={shown!r} shows no GPU to this process.",
         f"Change it, or name a board (`gpus=[...]`, `--meter-gpus`). {otherwise}",
     )
-
-
-def _board_doubts(nvml: Nvml, boards: Sequence[Board]) -> list[Finding]:
-    """What the boards' sensors cover, and who is on them already."""
-    states = nvml.states()
-    return [*scope_findings(boards, states), *bystanders(boards, states)]

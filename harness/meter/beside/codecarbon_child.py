@@ -2,8 +2,8 @@
 
     python -m harness.meter.beside.codecarbon_child '["GPU-..."]'
 
-It tracks until standard input closes. One JSON object a line goes to stdout: `started`, then `stopped` with what it
-measured, or `failed`. Only this module and `estimate.py` know codecarbon.
+It tracks until standard input closes or says anything. One JSON object a line goes to stdout: `started`, then
+`stopped` with what it measured, or `failed`. Only this module and `estimate.py` know codecarbon.
 
 Boards are given to it by index, because it reads 0 J for a UUID, and `CUDA_VISIBLE_DEVICES` is taken from it, because
 it would look for UUIDs there. It times itself by `perf_counter`, which is CLOCK_MONOTONIC on Linux as here.
@@ -43,7 +43,7 @@ class _Words(logging.Handler):
 
 
 def track(uuids: list[str]) -> None:
-    """Track until standard input closes."""
+    """Track until standard input closes or says anything."""
     from codecarbon import OfflineEmissionsTracker
     from codecarbon.external.logger import logger
 
@@ -68,7 +68,7 @@ def track(uuids: list[str]) -> None:
         tracker.start()
     started_s = float(getattr(tracker, "_start_time", None) or time.monotonic())
     _say("started")
-    sys.stdin.read()
+    sys.stdin.readline()
     asked_s = time.monotonic()
     tracker.stop()
     ended_s = float(getattr(tracker, "_last_measured_time", None) or asked_s)

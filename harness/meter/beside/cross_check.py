@@ -10,20 +10,20 @@ What fails there is said in words and never stops a measurement of ours.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import select
 import subprocess
-import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import harness
 from harness.errors import EnvironmentFault
+from harness.meter import child
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -61,19 +61,22 @@ class CodecarbonTracker:
         require_codecarbon()
         self._uuids = list(uuids)
         self._process: subprocess.Popen[bytes] | None = None
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._unread = b""
         self._ended: OtherEnergies | None = None
 
     def start(self) -> None:
         """Begin, and return once it measures or has failed; its first start takes seconds."""
-        package_parent = str(Path(harness.__file__).parents[1])
-        search_path = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
+        # It would obey a configuration file in its working directory, and anybody may put one into a shared one.
+        self._directory = tempfile.TemporaryDirectory(prefix="codecarbon-", ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "harness.meter.beside.codecarbon_child", json.dumps(self._uuids)],
+            child.command("harness.meter.beside.codecarbon_child", json.dumps(self._uuids)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": search_path},
-            cwd=tempfile.gettempdir(),  # it would obey a configuration file of the working directory
+            bufsize=0,  # so that what `select` sees is all there is
+            env=child.environment(),
+            cwd=self._directory.name,
             start_new_session=True,
         )
         event = self._next(START_TIMEOUT_S)
@@ -86,6 +89,9 @@ class CodecarbonTracker:
         if self._ended is None:
             if self._process is None or self._process.stdin is None:
                 return _failed({"message": "it was never started"})
+            # A forked child of ours holds this pipe too, so that closing it need not be seen; a line is.
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(b"\n")
             self._process.stdin.close()
             event = self._next(STOP_TIMEOUT_S)
             if event.get("event") == "stopped":
@@ -100,19 +106,22 @@ class CodecarbonTracker:
         """The next line that is an event; anything else a library may print."""
         assert self._process is not None
         assert self._process.stdout is not None
+        deadline_s = time.monotonic() + timeout_s
         while True:
-            readable, _, _ = select.select([self._process.stdout], [], [], timeout_s)
+            while b"\n" in self._unread:
+                line, self._unread = self._unread.split(b"\n", 1)
+                with contextlib.suppress(ValueError):
+                    event = json.loads(line)
+                    if isinstance(event, dict) and "event" in event:
+                        return event
+            left_s = max(0.0, deadline_s - time.monotonic())
+            readable, _, _ = select.select([self._process.stdout], [], [], left_s)
             if not readable:
                 return {"message": f"it did not answer within {timeout_s:g} s"}
-            line = self._process.stdout.readline()
-            if not line:
+            read = os.read(self._process.stdout.fileno(), 65536)
+            if not read:
                 return {"message": "its process ended"}
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                return event
+            self._unread += read
 
     def _close(self) -> None:
         assert self._process is not None
@@ -124,6 +133,8 @@ class CodecarbonTracker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._directory is not None:
+            self._directory.cleanup()
 
 
 def require_codecarbon() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 N_READINGS_FEWEST = 10
 HOLE_PERIODS = 5.0
 """A log that was silent for longer than so many of its periods says nothing of the time between."""
+QUOTED_MOST = 60
+"""Characters of a log in a message."""
 _TIME = {"time", "timestamp", "datetime", "date", "unix", "epoch", "ts"}
 _POWER = {"w": 1.0, "watt": 1.0, "watts": 1.0, "kw": 1000.0, "kilowatts": 1000.0}
 _ENERGY = {
@@ -94,20 +95,21 @@ def parse_log(text: str, name: str, sha256: str) -> ExternalLog:
     rows: list[tuple[float, float]] = []
     bad: list[str] = []
     n_zoned = 0
-    for number, row in enumerate(csv.reader(io.StringIO("\n".join(lines)), delimiter=separator), start=first):
-        if not any(cell.strip() for cell in row):
+    for number, line in enumerate(lines, start=first):
+        if not line.strip(separator + ' \t"'):
             continue
         try:
+            (row,) = csv.reader([line], delimiter=separator)  # one by one: a stray quote spoils no other line
             time_s, has_zone = _instant(" ".join(row[at].strip() for at in times_at))
             value = _number(row[value_at], separator) * factor
             if value < 0:
-                raise ValueError(f"{row[value_at].strip()} is negative")
+                raise ValueError(f"{_short(row[value_at])} is negative")
             if rows and time_s <= rows[-1][0]:
                 raise ValueError("its time is not after the one before")
         except IndexError:
             bad.append(f"line {number}: it has {len(row)} of {len(header)} columns")
             continue
-        except ValueError as error:
+        except (ValueError, csv.Error) as error:
             bad.append(f"line {number}: {error}")
             continue
         n_zoned += has_zone
@@ -147,14 +149,17 @@ def _table(text: str, name: str) -> tuple[int, list[str], str, list[str]]:
     for number, line in enumerate(lines):
         if line.strip() and not line.lstrip().startswith("#"):
             separator = max(",;\t", key=line.count)
-            header = next(csv.reader([line], delimiter=separator))
+            try:
+                (header,) = csv.reader([line], delimiter=separator)
+            except csv.Error as error:
+                raise UsageError(f"{name}, line {number + 1} is no header: {error}.", _ADVICE) from error
             return number + 2, header, separator, lines[number + 1 :]
     raise UsageError(f"{name} is empty.", _ADVICE)
 
 
 def _columns(header: Sequence[str], name: str) -> tuple[list[int], int, float, bool]:
     """(columns of time, column of the value, factor to watts or joules, whether it is energy)."""
-    listed = ", ".join(repr(column.strip()) for column in header)
+    listed = ", ".join(repr(_short(column)) for column in header)
     words = [_words(column) for column in header]
     times = [at for at, each in enumerate(words) if _TIME & set(each) and not _units(each, _POWER | _ENERGY)]
     if len(times) == 2 and sorted(words[at] for at in times) == [["date"], ["time"]]:
@@ -177,6 +182,12 @@ def _words(column: str) -> list[str]:
     return re.findall(r"[a-z]+", column.lower())
 
 
+def _short(text: str) -> str:
+    """Short enough for a message, whatever was taken for a log."""
+    text = text.strip()
+    return text if len(text) <= QUOTED_MOST else text[: QUOTED_MOST - 3] + "..."
+
+
 def _units(words: Sequence[str], units: dict[str, float]) -> list[float]:
     return [units[word] for word in words if word in units]
 
@@ -187,9 +198,9 @@ def _number(text: str, separator: str) -> float:
     try:
         value = float(plain)
     except ValueError:
-        raise ValueError(f"{text.strip()!r} is no number") from None
+        raise ValueError(f"{_short(text)!r} is no number") from None
     if not np.isfinite(value):
-        raise ValueError(f"{text.strip()!r} is no number")
+        raise ValueError(f"{_short(text)!r} is no number")
     return value
 
 
@@ -203,11 +214,11 @@ def _instant(text: str) -> tuple[float, bool]:
         for factor in (1.0, 1e-3, 1e-6, 1e-9):
             if 5e8 < unix * factor < 5e9:  # 1985 to 2128
                 return unix * factor, True
-        raise ValueError(f"{text!r} is no Unix time")
+        raise ValueError(f"{_short(text)!r} is no Unix time")
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is neither ISO 8601 nor Unix time") from None
+        raise ValueError(f"{_short(text)!r} is neither ISO 8601 nor Unix time") from None
     if when.tzinfo is None:
         return when.replace(tzinfo=UTC).timestamp(), False
     return when.timestamp(), True

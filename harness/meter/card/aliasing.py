@@ -35,10 +35,24 @@ def aliased(card: SensorCard, trace: BoardTrace) -> Finding | None:
     if period_s is None:
         return None
     starts_s = [time_s for time_s, edge in zip(trace.mark_s, trace.edges, strict=True) if edge is Edge.WORK_BEGINS]
-    turns = tick_counts(starts_s, updates_s.tolist(), period_s)
+    return aliased_starts(card.uuid, starts_s, updates_s.tolist(), period_s)
+
+
+def aliased_starts(
+    device: str, starts_s: Sequence[float], updates_s: Sequence[float], duration_period_s: float
+) -> Finding | None:
+    """The doubt itself, where the sensor is known to be one that can be blind.
+
+    Args:
+        device: Its name.
+        starts_s: When pieces of work began.
+        updates_s: The sensor's updates, in order; some may have been missed.
+        duration_period_s: Between two updates.
+    """
+    turns = tick_counts(starts_s, updates_s, duration_period_s)
     if not locked(turns, 1.0):
         return None
-    detail = f"{card.uuid}: {len(turns)} queries began at the same phases of its {1e3 * period_s:.0f} ms"
+    detail = f"{device}: {len(turns)} queries began at the same phases of its {1e3 * duration_period_s:.0f} ms"
     return Finding(code=FindingCode.ALIASED, detail=detail)
 
 

@@ -44,9 +44,10 @@ def power_window_s(trace: BoardTrace, found: Sequence[Step], period_s: float | N
         return None  # power that settles slowly looks like a reading that averages for long
     curve_s, curve_j = _stepped_curve(trace, found)
     shown_s, width_s, moved = _showings(trace, period_s or update_period_s(trace.power_changes))
-    near = np.zeros(len(shown_s), dtype=bool)
-    for step in found:
-        near |= (shown_s > step.time_s - FIT_BEFORE_S) & (shown_s < step.time_s + FIT_AFTER_S)
+    steps_s = np.sort([step.time_s for step in found])
+    # The earliest step that a showing is not too late for must not be too far ahead of it.
+    earliest = np.searchsorted(steps_s, shown_s - FIT_AFTER_S, side="right")
+    near = np.append(steps_s, np.inf)[earliest] < shown_s + FIT_BEFORE_S
     near &= (shown_s - max(LAGS_S) - max(WINDOWS_S) > curve_s[0]) & (shown_s < curve_s[-1])
     shown_s, width_s, power_w = shown_s[near], width_s[near], trace.power_w[moved][near]
     if len(shown_s) < FEWEST_READINGS:

@@ -47,7 +47,7 @@ def completed(
     if tick_s is None:
         return card.model_copy(update=learnt)
     found = steps(trace, tick_s)
-    sight = evidence([step.seen for step in found])
+    sight = evidence([step.seen for step in found[-STEPS_KEPT:]])
     # Many steps that do not come at the marks tell nothing, and would spoil what other sessions saw.
     are_astray = len(found) >= FEWEST_STEPS and max(sight.integrates_log10, sight.part_time_log10) < 0.0
     is_evident = card.counter and bool(found) and not are_astray

@@ -64,8 +64,8 @@ class NvmlSensor:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Nothing to tell."""
-        return ()
+        """What the driver refused when the boards were opened."""
+        return tuple(note for board in self._boards for note in board.notes)
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -76,6 +76,11 @@ class NvmlSensor:
     def n_missed(self) -> int:
         """Ticks and regular polls that were slept through, and polls that the driver refused."""
         return sum(board.n_missed for board in self._boards)
+
+    @property
+    def n_regular(self) -> int:
+        """Polls at the fixed pace, of the board that had most: boards are due together, and late together."""
+        return max((board.n_regular for board in self._boards), default=0)
 
     def next_poll_s(self, now_s: float) -> float:  # noqa: ARG002 - the boards' own schedules decide
         """The earliest due board."""

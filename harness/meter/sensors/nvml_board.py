@@ -57,6 +57,8 @@ REASON_POWER_CAP, REASON_THERMAL = 0x4, 0x20
 LOST_CODES = (pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED)
 FATAL_CODES = (pynvml.NVML_ERROR_UNINITIALIZED, *LOST_CODES)
 """These concern the board as a whole, and are the sensor's business."""
+ABSENT_CODES = (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+"""Board or driver do not know of it, which is nothing to speak of."""
 
 
 class _Answer(NamedTuple):
@@ -106,10 +108,11 @@ class NvmlBoard:
         """
         self.uuid, self.handle, self._card = uuid, handle, card
         self.channels: list[Channel] = []
-        self.n_missed = 0
+        self.n_missed = self.n_regular = 0
         self.duration_calls_s = 0.0
         self._numbers = itertools.count(first_channel)
         now_s = time.monotonic()
+        self._refusals: list[str] = []
         self._value_mj, self._polled_s, self._ticked_s = -1, 0.0, now_s
         self._counter = self._open_counter(now_s)
         self._instant, self._averaged = False, False
@@ -117,8 +120,9 @@ class NvmlBoard:
         self._power_pending: Sample | None = None
         self._power = self._open_power(now_s)
         if self._counter is None and self._power is None:
+            said = f": {'; '.join(self._refusals)}" if self._refusals else ""
             raise NoSensor(
-                f"{uuid} gives neither energy nor power.",
+                f"{uuid} gives neither energy nor power{said}.",
                 "vGPU guests and some laptops have no sensor; `--meter-gpus none` measures the host alone.",
             )
         self._one_call = self._can_ask_at_once()
@@ -143,6 +147,11 @@ class NvmlBoard:
         self._latency_s = 0.0
         self.due_s = now_s
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the driver refused when the board was opened, though it knows it; the board is read without."""
+        return tuple(f"{self.uuid}: {refusal}" for refusal in self._refusals)
+
     # ------------------------------------------------------------------------------------ opening
 
     def _channel(self, quantity: Quantity, method: Method, window_s: float | None, period_s: float | None) -> int:
@@ -161,7 +170,7 @@ class NvmlBoard:
         return next(self._numbers)
 
     def _open_counter(self, now_s: float) -> _Stream | None:
-        value_mj = _supported(pynvml.nvmlDeviceGetTotalEnergyConsumption, self.handle)
+        value_mj = self._opened("the energy counter", pynvml.nvmlDeviceGetTotalEnergyConsumption, self.handle)
         if value_mj is None:
             return None
         self._value_mj = int(value_mj)
@@ -176,14 +185,13 @@ class NvmlBoard:
         return _Stream(channel, now_s)
 
     def _open_power(self, now_s: float) -> _Stream | None:
-        answer = self._fields(pynvml.NVML_FI_DEV_POWER_INSTANT)
-        self._instant = answer is not None and answer[0].nvmlReturn == pynvml.NVML_SUCCESS
+        self._instant = self._opened("instantaneous power", self._power_field) is not None
         architecture = _optional(pynvml.nvmlDeviceGetArchitecture, self.handle) or 0
         name = str(_optional(pynvml.nvmlDeviceGetName, self.handle))
         is_ga100 = architecture == AMPERE and any(part in name for part in GA100_NAMES)
         window_s = WINDOW_GA100_S if is_ga100 else WINDOWS_S.get(architecture)
         if not self._instant:
-            if _supported(pynvml.nvmlDeviceGetPowerUsage, self.handle) is None:
+            if self._opened("averaged power", pynvml.nvmlDeviceGetPowerUsage, self.handle) is None:
                 return None
             if architecture >= AMPERE and not is_ga100:
                 window_s = WINDOW_AVERAGED_S
@@ -193,6 +201,25 @@ class NvmlBoard:
             window_s = card.duration_power_window_s
         period_s = card.duration_power_period_s if card else None
         return _Stream(self._channel(Quantity.POWER_W, Method.NVML_POWER, window_s, period_s), now_s)
+
+    def _opened(self, what: str, call: Callable[..., Any], *arguments: object) -> Any:
+        """What a call says; None where the board does not have it, or the driver will not tell.
+
+        Raises:
+            NVMLError: One of `FATAL_CODES`.
+        """
+        try:
+            return call(*arguments)
+        except pynvml.NVMLError as error:
+            if _code(error) not in ABSENT_CODES:
+                self._refusals.append(f"{what} was refused ({error})")
+            return None
+
+    def _power_field(self) -> int:
+        (field,) = pynvml.nvmlDeviceGetFieldValues(self.handle, [pynvml.NVML_FI_DEV_POWER_INSTANT])
+        if field.nvmlReturn != pynvml.NVML_SUCCESS:
+            raise pynvml.NVMLError(field.nvmlReturn)
+        return _value(field)
 
     def _open_state(self) -> None:
         """The channels that say how the board was meanwhile."""
@@ -232,12 +259,12 @@ class NvmlBoard:
         same = False
         for _ in range(3):
             start_s = time.monotonic()
-            earlier_mj = _supported(pynvml.nvmlDeviceGetTotalEnergyConsumption, self.handle)
+            earlier_mj = _optional(pynvml.nvmlDeviceGetTotalEnergyConsumption, self.handle)
             self._fields(pynvml.NVML_FI_DEV_POWER_INSTANT)
             middle_s = time.monotonic()
             both = self._fields(pynvml.NVML_FI_DEV_POWER_INSTANT, pynvml.NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION)
             end_s = time.monotonic()
-            later_mj = _supported(pynvml.nvmlDeviceGetTotalEnergyConsumption, self.handle)
+            later_mj = _optional(pynvml.nvmlDeviceGetTotalEnergyConsumption, self.handle)
             if both is None or any(field.nvmlReturn != pynvml.NVML_SUCCESS for field in both):
                 return False
             alone_s, at_once_s = min(alone_s, middle_s - start_s), min(at_once_s, end_s - middle_s)
@@ -300,6 +327,7 @@ class NvmlBoard:
                 else:
                     self._refused(power, answer.power_code, answer.after_s, samples)
         if regular:
+            self.n_regular += 1
             self._due_regular_s = self._next_regular_s(now_s, after_s, stretch)
             self._read_state(after_s, samples)
             self._look_for_standstill(after_s, samples)
@@ -386,7 +414,7 @@ class NvmlBoard:
         return _Answer(before_s, after_s, None, _value(field) if code == pynvml.NVML_SUCCESS else None, power_code=code)
 
     def _fields(self, *fields: int) -> Any:
-        return _supported(pynvml.nvmlDeviceGetFieldValues, self.handle, list(fields))
+        return _optional(pynvml.nvmlDeviceGetFieldValues, self.handle, list(fields))
 
     # ------------------------------------------------------------------------------------ answers
 
@@ -572,16 +600,8 @@ def now_and_then(told_s: dict[SensorEvent, float], event: SensorEvent, now_s: fl
     return True
 
 
-def _supported(call: Callable[..., Any], *arguments: object) -> Any:
-    """What a call says; None where board or driver do not know it."""
-    try:
-        return call(*arguments)
-    except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
-        return None
-
-
 def _optional(call: Callable[..., Any], *arguments: object) -> Any:
-    """What a call says; None where it says nothing, for whatever reason: it makes no energy."""
+    """What a call says; None where it says nothing, for whatever reason that does not concern the whole board."""
     try:
         return call(*arguments)
     except pynvml.NVMLError as error:
