@@ -309,11 +309,11 @@ def portion_of(rows: Segment, chosen: np.typing.NDArray[np.bool_]) -> Segment:
 
 
 def errors_at_all_phases(stepped: Rig, *, shorter_than_s: float, from_s: float) -> tuple[float, float]:
-    """Mean relative error of queries of some length, and the share inside their intervals, over 40 phases."""
+    """Mean relative error of queries of some length, and the share inside their intervals, over 16 phases."""
     edges = [portion_of(rows, rows.channel == MARK_CHANNEL) for rows in stepped.store.segments(1)]
     chosen = [query for query in stepped.store.queries() if from_s <= query.duration_s < shorter_than_s]
     errors, inside = [], []
-    for seed, phase_s in enumerate(np.linspace(0.0, 0.1, 40, endpoint=False).tolist()):
+    for seed, phase_s in enumerate(np.linspace(0.0, 0.1, 16, endpoint=False).tolist()):
         ticks = counter(stepped.power, tick_times(0.1, 30.0, phase_s=phase_s), bracket_s=0.0005, seed=seed)
         (curve,) = rebuilt([COUNTER], [joined(*edges, ticks)])
         for query in chosen:
