@@ -1138,7 +1138,8 @@ static nvmlReturn_t sensor_status(const struct call *call, bool present) {
 
 /* Some boards that are asked again before their next update refuse, or say 0 W. */
 static nvmlReturn_t power_mw(struct board *board, const char *call, double window_s, double t_s, unsigned int *mw) {
-    bool too_soon = t_s - board->power_asked_s < board->power_shy_s;
+    double since_s = t_s - board->power_asked_s; /* below 0 where a test has set the virtual clock back */
+    bool too_soon = since_s >= 0.0 && since_s < board->power_shy_s;
     if (!too_soon) board->power_asked_s = t_s;
     if (too_soon && board->power_shy_code != NVML_SUCCESS) return (nvmlReturn_t)board->power_shy_code;
     *mw = too_soon ? 0u : (unsigned int)forced(board, call, t_s, latched_mw(board, window_s, t_s));
