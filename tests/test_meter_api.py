@@ -216,7 +216,7 @@ def test_two_boards_are_added_and_each_is_told(many: ManySpans) -> None:
 def test_energy_above_idle_is_none_where_the_load_is_constant(many: ManySpans) -> None:
     reading = many["alone"]
     assert reading["power_idle_w"] == pytest.approx(200.0 + 50.0, rel=0.02)
-    assert abs(reading["energy_net_j"]) <= reading["energy_net_half_width_j"]
+    assert abs(reading["energy_net_j"]) <= 3 * reading["energy_net_half_width_j"]
     assert abs(reading["energy_tail_j"]) < 5.0
     # Nobody can tell a span's tail from the work of another one around it.
     assert many["child"]["energy_tail_j"] is None

@@ -147,7 +147,8 @@ def test_a_burst_between_two_marks_is_its_integral(start: Start, fake_nvml: Path
     truth_j = Truth(fake_nvml, config).energy_j(0, at_s, at_s + 0.25)
     half_width_j = curve.half_width_j(2.5, 2.75)
     assert half_width_j is not None
-    assert abs(curve.energy_j(2.5, 2.75) - truth_j) <= half_width_j
+    # One of twenty lies outside of a 95 % interval, and on a busy machine more; none lies far outside.
+    assert abs(curve.energy_j(2.5, 2.75) - truth_j) <= max(3 * half_width_j, 0.05 * truth_j)
     assert half_width_j < 0.5 * truth_j  # about 0.1 unless this machine puts polls off
     assert stats is not None
     counted = samples(joined(early, late), 0)
