@@ -21,8 +21,7 @@ RecordType = TypeVar("RecordType", bound=Record)
 
 CATALOGUE = Path(__file__).parent / "assets" / "models.yaml"
 EMBEDDED_MODEL = "tiny-reasoner"
-PROTOCOL: Literal["paired-1"] = "paired-1"
-"""Same prompts, same cap, natural end, the model's own sampling, modes alternating in a seeded order."""
+PROTOCOL = "paired"
 
 
 def _listed(value: object) -> object:
@@ -32,6 +31,14 @@ def _listed(value: object) -> object:
     return value
 
 
+def _share(value: object) -> object:
+    """`5%` and 0.05 are the same."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        return float(value.strip()[:-1]) / 100
+    return value
+
+
+Share = Annotated[float, Field(gt=0, lt=1), BeforeValidator(_share)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 PositiveInt = Annotated[int, Field(gt=0)]
 
@@ -53,7 +60,11 @@ class RunSpec(Record):
     prompts: str | None = None
     num_prompts: PositiveInt | None = None
     max_new_tokens: PositiveInt | None = None
-    protocol: Literal["paired-1"] = PROTOCOL
+    protocol: str = PROTOCOL
+    until_ci: Share | None = Field(default=None, description="relative half-width at which the run stops")
+    two_phase: bool = False
+    batch_size: PositiveInt | None = Field(default=None, description="of the batched generation of a two-phase run")
+    scorer: str | None = Field(default=None, description="a scorer's name, or FILE.py:FUNCTION, for every prompt")
     repeats: PositiveInt = 1
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -11,6 +11,7 @@ from harness.records import (
     Finding,
     Generation,
     IntervalRecord,
+    LengthRecord,
     ModeSwitch,
     Prompt,
     PromptSet,
@@ -43,8 +44,8 @@ class Clock(Protocol):
 class PromptSource(Protocol):
     """Where prompts come from: the package, a file, the Hub."""
 
-    def load(self, seed: int) -> PromptSet:
-        """The whole set, in the order that `seed` gives it.
+    def load(self, seed: int | None) -> PromptSet:
+        """The whole set, in the order that `seed` gives it; None: as it is stored.
 
         Raises:
             UsageError: No such file or column, or an empty set.
@@ -91,8 +92,15 @@ class Reasoning(Protocol):
 class Engine(Protocol):
     """What runs the model. Holds at most one model at a time."""
 
-    def load(self) -> EngineFacts:
-        """Bring the model onto its device and say what was really loaded.
+    def ready(self, mode: str) -> bool:
+        """Whether the model that answers in `mode` is loaded: of a pair of checkpoints one is resident at a time."""
+        ...
+
+    def load(self, mode: str | None = None) -> EngineFacts:
+        """Bring a model onto its device and say what was really loaded.
+
+        Args:
+            mode: Of a pair, the checkpoint that answers in this mode; None: the only one, or the first.
 
         Raises:
             ModelUnavailable: Missing, gated or unreachable.
@@ -112,6 +120,20 @@ class Engine(Protocol):
             OutOfMemory: The context does not fit; the engine stays usable.
             CellFailed: The model itself raised an error on this prompt.
             UsageError: The prompt does not fit into the model's context.
+        """
+        ...
+
+    def generate_batch(
+        self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int, seed: int
+    ) -> tuple[Generation, ...]:
+        """Answer several prompts at once, for what they answer and not for what it costs.
+
+        Each generation has one phase, `batch`, from the start to the end of the whole batch.
+
+        Raises:
+            OutOfMemory: The batch does not fit; the engine stays usable.
+            CellFailed: The model itself raised an error.
+            UsageError: A prompt does not fit into the model's context.
         """
         ...
 
@@ -277,6 +299,14 @@ class RunStore(Protocol):
 
     def append_query(self, query: QueryRecord) -> None:
         """Append one final query and flush it."""
+        ...
+
+    def lengths(self) -> list[LengthRecord]:
+        """Every token count of a two-phase run on disk."""
+        ...
+
+    def append_length(self, length: LengthRecord) -> None:
+        """Append one token count and flush it."""
         ...
 
     def append_interval(self, interval: IntervalRecord) -> None:

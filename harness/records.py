@@ -15,7 +15,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -156,6 +156,66 @@ class FindingCode(StrEnum):
         "no_thinking_in_on_mode",
         "The model never thought although thinking was switched on.",
         "Check the model's reasoning mechanism and its marks in models.yaml.",
+    )
+    SAME_OUTPUT_IN_MODES = (
+        "same_output_in_modes",
+        "Two modes gave exactly the same outputs: the switch changed nothing.",
+        "Check the model's reasoning mechanism in models.yaml; a thinking budget must be below what the model thinks.",
+    )
+    BUDGET_REACHED = (
+        "budget_reached",
+        "The thinking reached its budget, and its end was forced.",
+        "Nothing: this is how a budget is held. Raise it (`--mode budget:N`) for a mode that thinks longer.",
+    )
+    BUDGET_NOT_HELD = (
+        "budget_not_held",
+        "The model thought longer than its budget allows.",
+        "Check the model's thinking_end and budget_end in models.yaml.",
+    )
+    EFFORT_NOT_SEEN = (
+        "effort_not_seen",
+        "Two efforts think for lengths that cannot be told apart.",
+        "Ask more prompts (`--num-prompts`), or check the mechanism in models.yaml.",
+    )
+    UNEQUAL_CAPS = (
+        "unequal_caps",
+        "The protocol caps its modes at different lengths, so their ratio is one of caps and not of thinking.",
+        "Quote it as that protocol's; `--protocol paired` measures thinking at one cap.",
+    )
+    OTHERS_PROTOCOL = (
+        "others_protocol",
+        "This run follows somebody else's protocol, faults included, to be set beside what they published.",
+        "`harness protocols` says what it does; `--protocol paired` is this program's own.",
+    )
+    HEAVY_TAIL = (
+        "heavy_tail",
+        "The joules differ so much between prompts, or the prompts are so few, that a 95 % interval may hold less.",
+        "Ask at least 100 prompts (`--num-prompts`); with very unequal prompts, more.",
+    )
+    COLLINEAR = (
+        "collinear",
+        "Prompt and output lengths of these queries move together, so a coefficient of the energy law is not known.",
+        "Measure prompts of more different lengths.",
+    )
+    LAW_NOT_HELD = (
+        "law_not_held",
+        "Queries that were kept out of the energy law's fit do not follow it, so the two-phase figure is not valid.",
+        "Measure every prompt: leave `--two-phase` out.",
+    )
+    TWO_PHASE = (
+        "two_phase",
+        "Two-phase: token counts of all prompts, times an energy law measured on some of them.",
+        "Leave `--two-phase` out to measure every query.",
+    )
+    BATCH_SPLIT = (
+        "batch_split",
+        "A batch did not fit into the device's memory and was run in smaller ones.",
+        "Nothing; lower `--batch-size` to save the failed attempts.",
+    )
+    SCORER_FAILED = (
+        "scorer_failed",
+        "The scorer raised an error or took too long on this answer, so it counts as not scored.",
+        "The detail names the error.",
     )
     NO_CHAT_TEMPLATE = (
         "no_chat_template",
@@ -389,17 +449,50 @@ class ModeSwitch(Record):
     template: dict[str, str | bool | int] = Field(default={}, description="keywords for the chat template")
     system: str | None = Field(default=None, description="system prompt")
     assistant_prefix: str = Field(default="", description="appended after the generation prompt")
+    prompt_prefix: str = Field(default="", description="put before the prompt's text")
+    chat_template: bool = Field(default=True, description="False, as some published protocols have it: plain text")
+    thinking_budget_tokens: int | None = Field(
+        default=None, gt=0, description="thinking tokens, opening mark included, after which its end is forced"
+    )
+    budget_end: str | None = Field(default=None, description="the text that is forced then")
 
 
 class ReasoningSpec(Record):
-    """A model family's way of thinking: its marks, and a switch per mode."""
+    """A model family's way of thinking: its marks, and a switch per mode.
+
+    A mode `budget:N` need not be listed: it is `budget_mode` with its thinking ended by force after N tokens.
+    """
 
     thinking_start: str | None = None
     thinking_end: str | None = None
     starts_inside_thinking: bool = Field(
         default=False, description="the rendered prompt itself opens the thinking, unless a switch closes it"
     )
+    budget_mode: str | None = Field(default="on", description="the mode that budgets cut short; None: no budgets")
+    budget_end: str | None = Field(
+        default=None, description="text that ends the thinking by force; None: a line break, thinking_end, a blank line"
+    )
     modes: dict[str, ModeSwitch]
+
+
+class Sampling(Record):
+    """How the next token is chosen. What is None is the model's own generation config."""
+
+    do_sample: bool | None = Field(default=None, description="False: greedy")
+    temperature: float | None = Field(default=None, gt=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, gt=0)
+    repetition_penalty: float | None = Field(default=None, gt=0)
+
+
+class PairedCheckpoint(Record):
+    """The second checkpoint of a subject whose modes are two checkpoints. One is resident at a time."""
+
+    model: str
+    source: str
+    revision: str
+    reasoning: ReasoningSpec | None = None
+    modes: tuple[str, ...] = Field(description="the cell's modes that this checkpoint answers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -438,9 +531,21 @@ class Cell(Record):
     protocol: str
     modes: tuple[str, ...]
     reasoning: ReasoningSpec | None = Field(default=None, description="how the modes are asked for")
+    pair: PairedCheckpoint | None = Field(default=None, description="the checkpoint of the other modes")
     max_new_tokens: int
+    caps: dict[str, int] = Field(default={}, description="by mode, where a protocol caps its modes unequally")
+    min_new_tokens: dict[str, int] = Field(default={}, description="by mode; a mode not in it may end at once")
+    sampling: Sampling | None = Field(default=None, description="None: the model's own")
+    order: Literal["blocks", "stored"] = Field(
+        default="blocks", description="stored: mode after mode, prompts as the set stores them"
+    )
+    warm_up: bool = Field(default=True, description="False only where a protocol has none")
+    scorer: str | None = Field(default=None, description="the user's own scorer and the sha256 of its file")
     seed: int
     batch_size: int = 1
+    lengths_batch_size: int | None = Field(
+        default=None, description="two-phase: the batch in which the token counts of all prompts were found"
+    )
     power_limit_w: float | None = Field(default=None, description="set for this cell; None: the board's own")
     repeat: int = 0
 
@@ -448,6 +553,10 @@ class Cell(Record):
     def cell_id(self) -> str:
         """Directory name: the model, then the first 12 digits of the hash of everything."""
         return f"{slug(self.model)}-{content_hash(self)}"
+
+    def cap(self, mode: str) -> int:
+        """Most new tokens of a query in `mode`."""
+        return self.caps.get(mode, self.max_new_tokens)
 
 
 class Board(Record):
@@ -638,6 +747,8 @@ class Generation:
     thinking: str
     answer: str
     rendered_prompt: str
+    forced_end: bool = False
+    """The thinking had reached its budget and was ended by force."""
 
     @property
     def time_start_s(self) -> float:
@@ -715,6 +826,7 @@ class Output(Record):
     sizes: dict[str, int]
     finish_reason: str
     rendered_prompt_sha256: str
+    rendered_prompt: str | None = None
     text: str | None = None
     text_sha256: str | None = None
 
@@ -728,6 +840,7 @@ class QueryRecord(Record):
     prompt_index: int
     mode: str
     seed: int
+    block: int | None = Field(default=None, description="consecutive queries of one mode, numbered within the session")
     time_start_s: float
     time_end_s: float
     output: Output | None = Field(description="None where the query failed")
@@ -741,12 +854,30 @@ class QueryRecord(Record):
         return self.time_end_s - self.time_start_s
 
 
+class LengthRecord(Record):
+    """One line of `lengths.jsonl`: what one prompt's answer in one mode took in tokens, from batched generation.
+
+    It has no energy of its own: the batch is an interval of its session, `lengths`.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    session: int
+    prompt_id: str
+    prompt_index: int
+    mode: str
+    seed: int = Field(description="of the whole batch")
+    batch_size: int = Field(description="of the batch that it was really in")
+    output: Output | None = Field(description="None where the prompt failed")
+    score: Score | None
+    findings: tuple[Finding, ...] = ()
+
+
 class IntervalRecord(Record):
     """One line of `intervals.jsonl`: a stretch of the session that is not a query."""
 
     schema_version: int = SCHEMA_VERSION
     session: int
-    name: str = Field(description="start_up, load, warm_up, idle_before, gap, idle_after")
+    name: str = Field(description="start_up, load, warm_up, idle_before, lengths, gap, idle_after")
     time_start_s: float
     time_end_s: float
     readings: tuple[Reading, ...]
@@ -848,10 +979,12 @@ class RunManifest(Record):
     git_commit: str | None
     site: Site
     engine: EngineFacts
+    engine_of_pair: EngineFacts | None = Field(default=None, description="the second checkpoint, once it was loaded")
     channels: tuple[Channel, ...]
     headline: Boundary
     meter_gpus: str
     n_prompts: int
+    until_ci: float | None = Field(default=None, description="relative half-width at which the run was to stop")
     store_text: str
     tariff_per_kwh: float | None
     sensor_cards: tuple[SensorCard, ...] = ()
@@ -996,6 +1129,9 @@ class ModeSummary(Record):
     n_scored: int
     n_correct: int
     n_cut: int
+    n_cut_scored: int = Field(default=0, description="of the scored: those that the token cap cut")
+    n_cut_correct: int = Field(default=0, description="of those cut and scored: right all the same")
+    n_forced: int = Field(default=0, description="queries whose thinking was ended by force at its budget")
     accuracy: Estimate
     duration_s: Estimate = Field(description="seconds per query")
     prompt_tokens: float | None
@@ -1016,22 +1152,125 @@ class ModeSummary(Record):
     power_w: float | None
 
 
-class Comparison(Record):
-    """Two modes over the same prompts: total over total, split into tokens and energy per token.
+class Part(Record):
+    """One phase's share of the joules by which two modes differ; the parts of a comparison add up to the whole."""
 
-    For estimated energy `energy` and `energy_per_token` stay null; `duration` and `duration_per_token` speak.
+    name: str
+    difference_j: Estimate = Field(description="mean joules per query, numerator minus denominator")
+
+
+class AccuracyDifference(Record):
+    """Right answers of two modes over the same prompts."""
+
+    n: int = Field(description="prompts scored in both modes")
+    n_both: int = Field(description="right in both")
+    n_only_numerator: int
+    n_only_denominator: int
+    difference: Estimate = Field(description="share right in the numerator minus share right in the denominator")
+    p_value: float | None = Field(description="two-sided, exact, over the prompts where they differ (McNemar)")
+
+
+class Comparison(Record):
+    """Two modes over the same prompts. Estimand: total energy in one over total energy in the other.
+
+    The ratio is `tokens` times `energy_per_token`, exactly; the difference is the sum of `parts`, exactly. For
+    estimated energy everything in joules stays null; `duration` and `duration_per_token` speak. Where `invalid` is
+    not empty the switch did not do what its name says, and every figure of the comparison is null.
     """
 
     numerator: str
     denominator: str
     n_pairs: int
-    energy: Estimate
-    duration: Estimate
-    tokens: float | None
-    energy_per_token: float | None
+    energy: Estimate = Field(description="ratio; its ends are studentized on the log ratio")
+    energy_bca_low: float | None = Field(default=None, description="the same interval by another method (BCa)")
+    energy_bca_high: float | None = None
+    duration: Estimate = Field(description="ratio of total seconds")
+    tokens: Estimate = Field(description="ratio of total output tokens")
+    energy_per_token: Estimate = Field(description="ratio of joules per output token")
     duration_per_token: float | None
-    n_only_numerator_correct: int
-    n_only_denominator_correct: int
+    log_share_tokens: float | None = Field(
+        default=None, description="log(tokens) / log(energy): how much of the ratio is more tokens"
+    )
+    difference_j: Estimate = Field(description="mean joules per query, numerator minus denominator")
+    parts: tuple[Part, ...] = Field(default=(), description="prefill, thinking, answer; empty where one is unknown")
+    accuracy: AccuracyDifference | None = Field(default=None, description="None: no prompt is scored in both")
+    energy_per_correct: Estimate = Field(description="ratio of joules per right answer")
+    log_sd: float | None = Field(default=None, description="of the prompts' own log ratios")
+    smallest_detectable: float | None = Field(
+        default=None, description="relative: a true ratio of 1 + this is told from 1 in 80 % of studies of this size"
+    )
+    invalid: tuple[Finding, ...] = ()
+
+
+class EnergyLaw(Record):
+    """What a query costs by its lengths: J = a + b p + c o + d (p o + o^2 / 2).
+
+    p prompt and o output tokens; a: what every query costs; b: a prompt token; c: an output token; d: an output token
+    for each token that it attends to. A coefficient is null where the queries' lengths do not tell it apart.
+    """
+
+    modes: tuple[str, ...] = Field(description="whose queries were fitted together")
+    n_queries: int
+    per_query_j: Estimate
+    per_prompt_token_j: Estimate
+    per_output_token_j: Estimate
+    per_attended_token_j: Estimate
+    residual_relative_sd: float | None = Field(default=None, description="of measured over fitted joules")
+    residual_relative_by_mode: dict[str, float] = Field(
+        default={}, description="mean of measured over fitted joules, minus 1: a mode that the law does not fit"
+    )
+    findings: tuple[Finding, ...] = ()
+
+
+class Stopping(Record):
+    """How far a run with `--until-ci` has come. Half-widths are relative and hold at every look."""
+
+    target: float
+    of: str = Field(description="the statistic, in words")
+    n_prompts: int = Field(description="asked")
+    n_prompts_most: int = Field(description="that the run would have asked at most")
+    looks: tuple[tuple[int, float | None], ...] = Field(description="(prompts, relative half-width) of each look")
+    settled: bool
+    saved_s: float | None = Field(default=None, description="seconds of queries that were not needed, at the mean")
+    saved_j: float | None = None
+
+
+class TwoPhaseMode(Record):
+    """One mode's figures from the token counts of all prompts and an energy law. Not measured query by query."""
+
+    mode: str
+    n_prompts: int
+    n_failed: int
+    n_cut: int
+    n_scored: int
+    n_correct: int
+    prompt_tokens: float
+    output_tokens: float
+    energy_j: Estimate = Field(description="joules per query")
+    energy_per_correct_j: Estimate
+    n_held_out: int
+    held_out_deviation: float | None = Field(description="held-out joules over what the law says, minus 1")
+    held_out_limit: float | None = Field(description="what the law's own uncertainty allows")
+
+
+class TwoPhase(Record):
+    """The same answer for less: token counts of all prompts, times the law of a few. Null where it does not hold."""
+
+    batch_size: int
+    n_prompts: int
+    n_law: int = Field(description="batch-1 queries behind the law")
+    law: EnergyLaw
+    modes: tuple[TwoPhaseMode, ...]
+    numerator: str | None = None
+    denominator: str | None = None
+    energy: Estimate = Field(description="ratio of total joules over all prompts; both parts of the error in its ends")
+    duration_batched_s: float
+    duration_measured_s: float = Field(description="of the batch-1 queries")
+    duration_saved_s: float | None = Field(
+        default=None, description="batch-1 seconds that all prompts would have taken"
+    )
+    valid: bool
+    findings: tuple[Finding, ...] = ()
 
 
 class Summary(Record):
@@ -1049,10 +1288,20 @@ class Summary(Record):
     n_prompts_planned: int
     tariff_per_kwh: float | None
     modes: tuple[ModeSummary, ...]
-    comparison: Comparison | None
+    comparisons: tuple[Comparison, ...] = Field(
+        default=(), description="each mode over the one that thinks least; the one that thinks most first"
+    )
+    law: EnergyLaw | None = Field(default=None, description="None: no joules, or too few queries")
+    stopping: Stopping | None = None
+    two_phase: TwoPhase | None = None
     findings: tuple[Finding, ...]
     external: tuple[ExternalMeter, ...] = Field(default=(), description="without their queries")
     cross_checks: tuple[CrossCheck, ...] = ()
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The headline: the mode that thinks most over the one that thinks least."""
+        return self.comparisons[0] if self.comparisons else None
 
 
 def slug(name: str) -> str:

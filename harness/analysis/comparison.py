@@ -62,7 +62,6 @@ def compare(
     energy = _energy_ratio(above, under, gains, estimated)
     duration = _duration_ratio(above, under)
     tokens = tokens_above / tokens_under if tokens_above and tokens_under else None
-    both_scored = [(a, b) for a, b in pairs if a.correct is not None and b.correct is not None]
     missing = left_out([query for pair in answered for query in pair])
     return Comparison(
         numerator=modes[0],
@@ -70,11 +69,11 @@ def compare(
         n_pairs=len(pairs),
         energy=energy.model_copy(update={"findings": (*missing, *energy.findings)}),
         duration=duration,
-        tokens=tokens,
-        energy_per_token=_quotient(energy.value, tokens),
+        tokens=Estimate(value=tokens),
+        energy_per_token=Estimate(value=_quotient(energy.value, tokens)),
         duration_per_token=_quotient(duration.value, tokens),
-        n_only_numerator_correct=sum(a.correct is True and b.correct is False for a, b in both_scored),
-        n_only_denominator_correct=sum(b.correct is True and a.correct is False for a, b in both_scored),
+        difference_j=Estimate(value=None),
+        energy_per_correct=Estimate(value=None),
     )
 
 

@@ -47,12 +47,13 @@ def _filled(summary: Summary, repeats: Sequence[Summary]) -> Summary:
         comparisons = [
             other.comparison for other in repeats if other.comparison is not None and _asked(other) == _asked(summary)
         ]
-        update["comparison"] = summary.comparison.model_copy(
+        headline = summary.comparison.model_copy(
             update={
                 "energy": _with_runs(summary.comparison.energy, [each.energy for each in comparisons]),
                 "duration": _with_runs(summary.comparison.duration, [each.duration for each in comparisons]),
             }
         )
+        update["comparisons"] = (headline, *summary.comparisons[1:])
     return summary.model_copy(update=update)
 
 

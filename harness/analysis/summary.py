@@ -102,7 +102,7 @@ def summarise(
         n_prompts_planned=n_prompts_planned,
         tariff_per_kwh=tariff_per_kwh,
         modes=modes,
-        comparison=comparison,
+        comparisons=() if comparison is None else (comparison,),
         findings=gathered(findings, in_order, modes, comparison),
     )
 

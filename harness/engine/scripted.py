@@ -96,7 +96,11 @@ class ScriptedEngine:
         self._doubts = doubts
         self._n_queries = 0
 
-    def load(self) -> EngineFacts:
+    def ready(self, mode: str) -> bool:  # noqa: ARG002 - one model answers in all modes
+        """Whether the model that answers in `mode` is loaded."""
+        return True
+
+    def load(self, mode: str | None = None) -> EngineFacts:  # noqa: ARG002 - one model answers in all modes
         """Take the time that loading is said to take."""
         self._sleep(self._duration_load_s)
         return EngineFacts(
@@ -165,6 +169,12 @@ class ScriptedEngine:
             answer=answer,
             rendered_prompt=rendered,
         )
+
+    def generate_batch(
+        self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int, seed: int
+    ) -> tuple[Generation, ...]:
+        """Answer several prompts at once."""
+        raise NotImplementedError
 
     def warnings(self) -> tuple[Finding, ...]:
         """The doubts it was given, once."""

@@ -7,7 +7,7 @@ tokenizing come before it, telling thinking from answer and decoding after it.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -83,7 +83,11 @@ class TransformersEngine:
         self._doubts: list[Finding] = []
         self._loaded: _Loaded | None = None
 
-    def load(self) -> EngineFacts:
+    def ready(self, mode: str) -> bool:  # noqa: ARG002 - one model answers in all modes
+        """Whether the model that answers in `mode` is loaded."""
+        return self._loaded is not None
+
+    def load(self, mode: str | None = None) -> EngineFacts:  # noqa: ARG002 - one model answers in all modes
         """Bring the model onto its device and say what was really loaded.
 
         Raises:
@@ -174,6 +178,12 @@ class TransformersEngine:
             answer=answer,
             rendered_prompt=rendered,
         )
+
+    def generate_batch(
+        self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int, seed: int
+    ) -> tuple[Generation, ...]:
+        """Answer several prompts at once."""
+        raise NotImplementedError
 
     def warnings(self) -> tuple[Finding, ...]:
         """What libraries said about falling back since the last call, and what was loaded that can be doubted."""

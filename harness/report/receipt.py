@@ -243,14 +243,14 @@ def _ratio(summary: Summary) -> list[Section]:
     if comparison is None:
         return []
     whole = comparison.duration if summary.estimated else comparison.energy
-    each = comparison.duration_per_token if summary.estimated else comparison.energy_per_token
+    each = comparison.duration_per_token if summary.estimated else comparison.energy_per_token.value
     what = "seconds" if summary.estimated else "joules"
     ends = ends_of(whole)
     interval = f"95 %: {ends}" if ends else "95 %: unknown"
     rows = [
         Row(label=what, cells=(f"{value_of(whole)} ×",), kind=Kind.WIDE_TOTAL),
         Row(label="other prompts", cells=(interval,), kind=Kind.WIDE),
-        Row(label="= output tokens", cells=(f"{digits(comparison.tokens)} ×",), kind=Kind.WIDE),
+        Row(label="= output tokens", cells=(f"{digits(comparison.tokens.value)} ×",), kind=Kind.WIDE),
         Row(label=f"× {what} per token", cells=(f"{digits(each)} ×",), kind=Kind.WIDE),
     ]
     title = f"{comparison.numerator} over {comparison.denominator}, {comparison.n_pairs} prompts"
@@ -290,15 +290,15 @@ def headline_of(summary: Summary) -> str:
     if comparison is None:
         return ""
     whole = comparison.duration if summary.estimated else comparison.energy
-    each = comparison.duration_per_token if summary.estimated else comparison.energy_per_token
+    each = comparison.duration_per_token if summary.estimated else comparison.energy_per_token.value
     if whole.value is None:
         return ""
     what = "seconds" if summary.estimated else "joules"
     names = (comparison.numerator, comparison.denominator)
     ends = f" (95 %: {ends_of(whole)})" if ends_of(whole) else ""
     text = f"Reasoning {names[0]} takes {value_of(whole)} × the {what} of reasoning {names[1]}{ends}"
-    if comparison.tokens is not None and each is not None:
-        text += f": {digits(comparison.tokens)} × the tokens, each at {digits(each)} × the {what}"
+    if comparison.tokens.value is not None and each is not None:
+        text += f": {digits(comparison.tokens.value)} × the tokens, each at {digits(each)} × the {what}"
     by_name = {mode.mode: mode for mode in summary.modes}
     above, under = by_name[names[0]], by_name[names[1]]
     if above.n_scored and under.n_scored:

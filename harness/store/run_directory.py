@@ -1,7 +1,8 @@
 """One cell at one site on disk: append-only, flushed after each query, nothing ever rewritten.
 
     results/<run_id>/<cell_id>/<site_id>/
-        cell.yaml  queries.jsonl  sessions/NN/{manifest.json, intervals.jsonl, end.json, power-NNNN.parquet}
+        cell.yaml  queries.jsonl  [lengths.jsonl]
+        sessions/NN/{manifest.json, intervals.jsonl, end.json, power-NNNN.parquet}
 
 A query's line is appended after the raw readings that it was computed from are on disk, so whatever a kill leaves
 behind can be recomputed. A torn last line (the machine went down in the middle of a write) is ignored on reading
@@ -29,6 +30,7 @@ from harness.records import (
     ExternalMeter,
     FindingCode,
     IntervalRecord,
+    LengthRecord,
     QueryRecord,
     Record,
     RunManifest,
@@ -133,6 +135,7 @@ class RunDirectory:
         with writing(self.path):
             self._session(number).mkdir(parents=True)
             _cut_torn_line(self.path / "queries.jsonl")
+            _cut_torn_line(self.path / "lengths.jsonl")
         return number
 
     def write_manifest(self, manifest: RunManifest) -> None:
@@ -160,6 +163,14 @@ class RunDirectory:
     def append_query(self, query: QueryRecord) -> None:
         """Append one final query and flush it."""
         _append(self.path / "queries.jsonl", query)
+
+    def lengths(self) -> list[LengthRecord]:
+        """Every token count of a two-phase run on disk."""
+        return _read_lines(self.path / "lengths.jsonl", LengthRecord)
+
+    def append_length(self, length: LengthRecord) -> None:
+        """Append one token count and flush it."""
+        _append(self.path / "lengths.jsonl", length)
 
     def append_interval(self, interval: IntervalRecord) -> None:
         """Append one final interval and flush it."""
