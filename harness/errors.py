@@ -9,6 +9,7 @@
     │   ├── ModelUnavailable      3   missing, gated, or not reachable
     │   └── StorageFull           3   results could not be written
     ├── InvalidMeasurement        4   it ran, and the number must not be used
+    ├── ScoringFailed             4   a scorer that cannot say whether an answer is right
     └── CellFailed                5   one cell failed, others may stand
         └── OutOfMemory           5   the model does not fit
 
@@ -92,6 +93,12 @@ class StorageFull(EnvironmentFault):
 
 class InvalidMeasurement(HarnessError):
     """It ran, and the number must not be used."""
+
+    exit_code = ExitCode.INVALID
+
+
+class ScoringFailed(HarnessError):
+    """A scorer raised an error, or took too long, on one answer."""
 
     exit_code = ExitCode.INVALID
 

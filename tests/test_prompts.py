@@ -117,6 +117,10 @@ class TestContract:
         assert set(one.prompts) == set(other.prompts)
         assert len(one.prompts) == len(other.prompts)
 
+    def test_without_a_seed_the_order_is_the_stored_one(self, source: PromptSource) -> None:
+        stored = source.load(None)
+        assert stored.sha256 == source.load(1).sha256 == digest(stored.prompts)
+
     def test_what_is_scored_has_a_reference(self, source: PromptSource) -> None:
         assert all(prompt.reference for prompt in source.load(0).prompts if prompt.scorer)
 
@@ -165,6 +169,8 @@ GOOD = [  # file, content, column, then of the first prompt: text, reference, sc
     ("a.jsonl", '{"text": "a", "answer": "C"}', None, "a", "C", "choice"),
     ("a.jsonl", '{"text": "a", "answer": "Paris"}', None, "a", "Paris", None),
     ("a.jsonl", '{"text": "a", "answer": "Paris", "scorer": "exact"}', None, "a", "Paris", "exact"),
+    ("a.jsonl", '{"text": "a", "answer": "\\\\frac{1}{2}", "scorer": "math"}', None, "a", r"\frac{1}{2}", "math"),
+    ("a.jsonl", '{"text": "a", "answer": "\\\\{1, 2", "scorer": "math"}', None, "a", r"\{1, 2", "math"),
     ("a.jsonl", '{"text": "a", "answer": "3", "scorer": null}', None, "a", "3", None),
     ("a.jsonl", '{"text": "a", "answer": "so 6 * 7 = 42\\n#### 42"}', None, "a", "42", "numeric"),
     ("a.jsonl", '{"text": "a", "answer": ["3"], "solution": "4"}', None, "a", "4", "numeric"),
@@ -206,6 +212,9 @@ BAD = [  # file, content, column, then parts of the message and the next step
     ("a.jsonl", '{"text": "a", "scorer": "exact"}', None, ["line 1", "no reference"]),
     ("a.jsonl", '{"text": "a", "answer": "x", "scorer": "numeric"}', None, ["line 1", "not one number"]),
     ("a.jsonl", '{"text": "a", "answer": "K", "scorer": "choice"}', None, ["line 1", "from A to J"]),
+    ("a.jsonl", '{"text": "a", "answer": "\\\\frac{1", "scorer": "math"}', None, ["line 1", "braces are closed"]),
+    ("a.jsonl", '{"text": "a", "answer": "}1{", "scorer": "math"}', None, ["line 1", "braces are closed"]),
+    ("a.jsonl", '{"text": "a", "answer": "1", "scorer": "x.py:f"}', None, ["line 1", "--scorer x.py:f"]),
     ("a.jsonl", '{"promt": "a", "n": 1}', None, ["none of the columns", "'prompt'", "promt, n"]),
     ("a.jsonl", '{"query": "a", "n": 1}', "qery", ["no column 'qery'", "'query'"]),
     ("a.json", '{"data": []}', None, ["not a list"]),

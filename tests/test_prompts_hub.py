@@ -75,7 +75,7 @@ def test_math500_asks_for_a_box() -> None:
         "answer": r"\frac{1}{2}",
     }
     (prompt,) = load_named("math500", [row])
-    assert (prompt.prompt_id, prompt.reference, prompt.scorer) == ("test/algebra/1.json", r"\frac{1}{2}", "exact")
+    assert (prompt.prompt_id, prompt.reference, prompt.scorer) == ("test/algebra/1.json", r"\frac{1}{2}", "math")
     assert prompt.text == "Half?\n\nPut the final answer into \\boxed{}."
 
 

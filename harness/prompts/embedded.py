@@ -14,7 +14,7 @@ from importlib.resources.abc import Traversable
 from harness.errors import UnknownName
 from harness.prompts.file import jsonl_table
 from harness.prompts.rows import prompts_of
-from harness.prompts.sets import in_stored_order
+from harness.prompts.sets import ordered
 from harness.records import PromptSet
 
 SUFFIX = ".jsonl"
@@ -31,7 +31,7 @@ class EmbeddedSource:
 
     name: str
 
-    def load(self, seed: int) -> PromptSet:  # noqa: ARG002 - the stored order is the nested one
+    def load(self, seed: int | None) -> PromptSet:  # noqa: ARG002 - the stored order is the nested one
         """The whole set in its stored order. The seed has no influence.
 
         Raises:
@@ -42,7 +42,7 @@ class EmbeddedSource:
             raise UnknownName("embedded prompt set", self.name, names())
         file = self.name + SUFFIX
         table = jsonl_table((_folder() / file).read_bytes(), f"embedded {file}")
-        return in_stored_order(self.name, f"embedded:{self.name}", prompts_of(table))
+        return ordered(self.name, f"embedded:{self.name}", prompts_of(table), seed=None)
 
 
 def _folder() -> Traversable:

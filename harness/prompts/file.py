@@ -17,7 +17,7 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.prompts.rows import Table, columns_of, prompts_of
-from harness.prompts.sets import in_random_order
+from harness.prompts.sets import ordered
 from harness.records import PromptSet
 
 
@@ -28,15 +28,15 @@ class FileSource:
     path: Path
     column: str | None = None
 
-    def load(self, seed: int) -> PromptSet:
-        """The whole file in the order that `seed` gives it.
+    def load(self, seed: int | None) -> PromptSet:
+        """The whole file in the order that `seed` gives it; None: as it is stored.
 
         Raises:
             UsageError: No such file or column, a file that cannot be read as what its name says, a row that is
                 empty or not text, or an empty set.
         """
         source = str(self.path) if self.column is None else f"{self.path}:{self.column}"
-        return in_random_order(self.path.stem, source, prompts_of(read_table(self.path), self.column), seed)
+        return ordered(self.path.stem, source, prompts_of(read_table(self.path), self.column), seed)
 
 
 def read_table(path: Path) -> Table:

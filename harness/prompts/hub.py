@@ -18,7 +18,7 @@ from harness.errors import UsageError
 from harness.prompts.huggingface import Hub, HuggingFace
 from harness.prompts.named import NamedSet, named_prompts
 from harness.prompts.rows import prompts_of
-from harness.prompts.sets import in_random_order
+from harness.prompts.sets import ordered
 from harness.records import PromptSet
 
 PREFIX = "hub:"
@@ -80,8 +80,8 @@ class HubSource:
         )
         return cls(name=name, address=address, named=named, hub=hub or HuggingFace())
 
-    def load(self, seed: int) -> PromptSet:
-        """The whole split in the order that `seed` gives it.
+    def load(self, seed: int | None) -> PromptSet:
+        """The whole split in the order that `seed` gives it; None: as it is stored.
 
         Raises:
             EnvironmentFault: The `hub` extra is not installed.
@@ -94,4 +94,4 @@ class HubSource:
         prompts = prompts_of(table, address.column) if self.named is None else named_prompts(self.named, table)
         parts = (address.column or "", split, address.configuration or "")
         source = f"{PREFIX}{address.repository}@{snapshot.commit}:{':'.join(parts)}".rstrip(":")
-        return in_random_order(self.name, source, prompts, seed)
+        return ordered(self.name, source, prompts, seed)

@@ -18,7 +18,7 @@ import yaml
 from harness.errors import UsageError
 from harness.prompts.file import read_table
 from harness.prompts.rows import Table, prompts_of, unknown_column
-from harness.prompts.sets import in_random_order
+from harness.prompts.sets import ordered
 from harness.records import Prompt, PromptSet, Record
 
 LETTERS = "ABCDEFGHIJ"
@@ -53,14 +53,14 @@ class NamedFileSource:
     name: str
     path: Path
 
-    def load(self, seed: int) -> PromptSet:
-        """The whole set in the order that `seed` gives it.
+    def load(self, seed: int | None) -> PromptSet:
+        """The whole set in the order that `seed` gives it; None: as it is stored.
 
         Raises:
             UsageError: No such file, a file without the set's columns, or an empty one.
         """
         prompts = named_prompts(named_sets()[self.name], read_table(self.path))
-        return in_random_order(self.name, f"{self.name}={self.path}", prompts, seed)
+        return ordered(self.name, f"{self.name}={self.path}", prompts, seed)
 
 
 def named_prompts(named: NamedSet, table: Table) -> list[Prompt]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import accumulate
 
 from harness.errors import UsageError
 from harness.records import Prompt
@@ -26,6 +27,8 @@ FINAL_LINE = re.compile(r"(?:^|\n)####[ \t]*(\S[^\n]*)\Z")
 NUMBER = re.compile(r"[-+]?[$€£¥₹]?([0-9]{1,3}(,[0-9]{3}){1,4}|[0-9]{1,15})(\.[0-9]{1,10})?%?")
 FRACTION = re.compile(r"[-+]?[0-9]{1,15}/(?!0+$)[0-9]{1,15}")
 LETTER = re.compile(r"[A-J]")
+GROUPING = re.compile(r"\\.|[{}]", re.DOTALL)
+"""LaTeX's braces, told from those that are printed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +101,7 @@ def infer_scorer(reference: str | None) -> str | None:
     """The scorer that a reference asks for by its form; None where its form does not say.
 
     A number asks for `numeric`, a single capital letter from A to J for `choice`. Free text is not scored unless
-    a `scorer` column says how (`exact`, `contains`): a guess there would make right answers wrong.
+    a `scorer` column says how (`math`, `exact`, `contains`): a guess there would make right answers wrong.
     """
     if reference is None:
         return None
@@ -191,6 +194,8 @@ def _scorer(row: Mapping[str, object], column: str, reference: str | None, place
         return None
     if not isinstance(value, str):
         raise UsageError(f"{place}: the scorer is {_kind(value)}, not a name.", "Write a scorer's name, or nothing.")
+    if ":" in value:  # FILE.py:FUNCTION is code, which only the command line may name
+        raise UsageError(f"{place}: {value!r} is not a scorer's name.", f"Give your own by `--scorer {value}`.")
     if reference is None:
         raise UsageError(
             f"{place}: the scorer {value!r} has no reference to compare with.", "Add one, or empty the scorer."
@@ -200,12 +205,19 @@ def _scorer(row: Mapping[str, object], column: str, reference: str | None, place
         wanted = "one number"
     if value == "choice" and not LETTER.fullmatch(reference):
         wanted = "one letter from A to J"
+    if value == "math" and not _has_balanced_braces(reference):
+        wanted = "an expression whose braces are closed"
     if wanted is not None:
         raise UsageError(
             f"{place}: the reference {reference!r} is not {wanted}, which the scorer {value!r} needs.",
             "Correct the reference, or choose the scorer `exact` or `contains`.",
         )
     return value
+
+
+def _has_balanced_braces(reference: str) -> bool:
+    depths = list(accumulate({"{": 1, "}": -1}.get(brace, 0) for brace in GROUPING.findall(reference)))
+    return not depths or (min(depths) >= 0 and depths[-1] == 0)
 
 
 def _prompt_id(value: object, column: str, place: str) -> str:

@@ -36,26 +36,19 @@ def _draw(seed: int, prompt_id: str) -> bytes:
     return hashlib.sha256(f"{seed}\n{prompt_id}".encode()).digest()
 
 
-def in_random_order(name: str, source: str, stored: Sequence[Prompt], seed: int) -> PromptSet:
-    """A set whose rows lie in no particular order: hashed as stored, taken as the seed says.
+def ordered(name: str, source: str, stored: Sequence[Prompt], seed: int | None) -> PromptSet:
+    """A set, hashed as it is stored and taken in the order that `seed` gives it.
+
+    Args:
+        name: What it is called.
+        source: Where it comes from.
+        stored: Its prompts as they are stored.
+        seed: None: in stored order, for a set that already lies in a nested order, or where a protocol takes it so.
 
     Raises:
         UsageError: The set is empty.
     """
-    _refuse_empty(source, stored)
-    return PromptSet(name=name, source=source, sha256=digest(stored), prompts=shuffled(stored, seed))
-
-
-def in_stored_order(name: str, source: str, stored: Sequence[Prompt]) -> PromptSet:
-    """A set whose rows already lie in a nested order: every prefix is a fair sample of the whole.
-
-    Raises:
-        UsageError: The set is empty.
-    """
-    _refuse_empty(source, stored)
-    return PromptSet(name=name, source=source, sha256=digest(stored), prompts=tuple(stored))
-
-
-def _refuse_empty(source: str, stored: Sequence[Prompt]) -> None:
     if not stored:
         raise UsageError(f"{source} holds no prompts.", "Put at least one prompt into it, or choose another set.")
+    prompts = tuple(stored) if seed is None else shuffled(stored, seed)
+    return PromptSet(name=name, source=source, sha256=digest(stored), prompts=prompts)
