@@ -22,7 +22,7 @@ from harness.engine.precision import (
     quantization_word,
     requested_precision,
 )
-from harness.engine.scripted import ScriptedEngine, Turn, in_order, steady
+from harness.engine.scripted import CLOSING_TOKENS, ScriptedEngine, Turn, in_order, steady
 from harness.engine.timing import TokenTimes, lay_out_phases
 from harness.engine.weights import board_uuids, weigh
 from harness.errors import EnvironmentFault, OutOfMemory, UsageError
@@ -172,6 +172,7 @@ def merging_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[unk]")
 
 
+MERGING = merging_tokenizer()
 WITH_MARKS = FamilyReasoning(
     ReasoningSpec(thinking_start="<think>", thinking_end="</think>", modes={"on": ModeSwitch()})
 )
@@ -202,6 +203,28 @@ def test_marks_are_found_however_the_text_is_cut_into_tokens(
     owner = next(index for index, (start, end) in enumerate(pairwise(edges)) if start <= end_letter < end)
     assert numbers[owner] == -3
     assert len(numbers) == len(pieces)
+
+
+@pytest.mark.parametrize(
+    ("output", "is_open"),
+    [
+        ("<think>\nso", True),
+        ("<think>\nso</think>\n\nParis", False),
+        ("<think>\nso</", True),
+        ("Paris", False),
+        ("<think>so</think>\nso<think>", True),
+    ],
+)
+def test_whether_the_thinking_is_open_is_told_from_marks_that_merge(output: str, is_open: bool) -> None:
+    tokenizer = merging_tokenizer()
+    assert Marks(tokenizer, WITH_MARKS).is_open("Hi", tokenizer.encode(output, add_special_tokens=False)) is is_open
+
+
+@given(ids=st.lists(st.integers(0, 10), max_size=12))
+def test_what_is_open_while_it_is_written_is_open_afterwards(ids: list[int]) -> None:
+    marks = Marks(MERGING, WITH_MARKS)
+    span = marks.span("Hi", ids)
+    assert marks.is_open("Hi", ids) == (span is not None and not span.closed)
 
 
 # --------------------------------------------------------------------------------------------- timing
@@ -321,6 +344,41 @@ def test_a_cap_cuts_the_answer_and_then_the_thinking() -> None:
     assert (in_thinking.thinking, in_thinking.answer) == ("01234", "")
     assert in_thinking.text == "<think>01234"
     assert [phase.name for phase in in_thinking.phases] == ["prefill", "thinking"]
+
+
+def budgeted(n_thinking: int, max_new_tokens: int = 100, n_tokens: int = 10) -> Any:
+    clock = ManualClock()
+    turn = Turn(n_thinking_tokens=n_thinking, thinking="x" * n_thinking, n_answer_tokens=4, answer="four")
+    engine = ScriptedEngine(clock=clock, reasoning=WITH_MARKS, script=steady(turn, turn))
+    return engine.generate(PROMPT, f"budget:{n_tokens}", max_new_tokens, 0)
+
+
+def test_a_budget_cuts_the_thinking_and_leaves_the_answer() -> None:
+    cut = budgeted(50)
+    assert (cut.forced_end, cut.finish_reason, cut.answer) == (True, "stop", "four")
+    assert (cut.sizes["thinking_tokens"], cut.sizes["answer_tokens"]) == (10 + CLOSING_TOKENS, 4)
+    assert cut.text == f"<think>{'x' * 12}</think>four"
+    within = budgeted(10)
+    assert (within.forced_end, within.sizes["thinking_tokens"], within.thinking) == (False, 10, "x" * 10)
+
+
+def test_a_cap_cuts_what_a_budget_left() -> None:
+    in_answer, in_end, below = budgeted(50, 14), budgeted(50, 11), budgeted(50, 10)
+    assert (in_answer.answer, in_answer.finish_reason, in_answer.forced_end) == ("fo", "length", True)
+    assert (in_end.answer, in_end.finish_reason, in_end.forced_end) == ("", "length", True)
+    assert (below.sizes["thinking_tokens"], below.finish_reason, below.forced_end) == (10, "length", False)
+    assert not below.text.endswith("</think>")
+
+
+def test_a_batch_lasts_as_long_as_its_longest_answer_and_must_fit() -> None:
+    clock = ManualClock()
+    turns = [Turn(duration_prefill_s=0.5, duration_token_s=0.1, n_answer_tokens=n) for n in (3, 21, 6)]
+    engine = ScriptedEngine(clock=clock, reasoning=WITH_MARKS, script=in_order(turns), largest_batch=3)
+    batch = engine.generate_batch([PROMPT] * 3, "on", 100, 0)
+    assert [generation.sizes["output_tokens"] for generation in batch] == [3, 21, 6]
+    assert clock.now_s() == pytest.approx(0.5 + 20 * 0.1)
+    with pytest.raises(OutOfMemory):
+        engine.generate_batch([PROMPT] * 4, "on", 100, 0)
 
 
 def test_errors_come_at_their_query_and_others_go_on() -> None:

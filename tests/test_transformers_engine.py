@@ -30,7 +30,7 @@ from harness.errors import (
 )
 from harness.protocols import Reasoning
 from harness.reasoning.switch import FamilyReasoning
-from harness.records import FindingCode, ModeSwitch, Phase, Prompt, ReasoningSpec
+from harness.records import FindingCode, ModeSwitch, Phase, Prompt, ReasoningSpec, Sampling
 from tests.tiny_model import make_tokenizer, save_tiny_fp8, save_tiny_gguf, save_tiny_model
 
 PROMPT = Prompt(prompt_id="chain-1", text="1+2=")
@@ -42,6 +42,8 @@ THINKING = FamilyReasoning(
             "off": ModeSwitch(template={"enable_thinking": False}),
             "on": ModeSwitch(template={"enable_thinking": True}),
             "told": ModeSwitch(system="Be brief.", assistant_prefix="<think>\n"),
+            "bare": ModeSwitch(chat_template=False, prompt_prefix="Q: ", assistant_prefix=" A:"),
+            "flagged": ModeSwitch(prompt_prefix="/think "),
         },
     )
 )
@@ -191,6 +193,122 @@ def test_a_model_without_chat_template_gets_plain_text_and_it_is_said(make: Make
     engine.load()
     assert engine.render(PROMPT, "default") == "1+2="
     assert [finding.code for finding in engine.warnings()] == [FindingCode.NO_CHAT_TEMPLATE]
+
+
+def test_a_mode_may_do_without_the_template_and_put_text_around_the_prompt(engine: TransformersEngine) -> None:
+    assert engine.render(PROMPT, "bare") == "Q: 1+2= A:"
+    assert engine.render(PROMPT, "flagged") == "<|user|>/think 1+2=<|end|><|assistant|>"
+
+
+def test_bare_text_gets_the_special_tokens_that_a_tokenizer_adds(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added: list[bool] = []
+    tokenize = transformers.PreTrainedTokenizerFast.__call__
+
+    def listening(self: Any, text: str, *, add_special_tokens: bool) -> Any:
+        added.append(add_special_tokens)
+        return tokenize(self, text, add_special_tokens=add_special_tokens)
+
+    monkeypatch.setattr(transformers.PreTrainedTokenizerFast, "__call__", listening)
+    for mode in ("bare", "flagged"):
+        engine.generate(PROMPT, mode, 1, 1)
+    assert added == [True, False]
+
+
+# ------------------------------------------------------------------------------------ how it is chosen
+
+
+class Listening:
+    """Stands in for `generate` and keeps the keywords that it was called with."""
+
+    def __init__(self) -> None:
+        self.keywords: list[dict[str, Any]] = []
+
+    def __call__(self, inputs: torch.Tensor, **keywords: Any) -> torch.Tensor:
+        self.keywords.append(keywords)
+        return SaysWhatItIsTold([3])(inputs, streamer=keywords["streamer"])
+
+
+def asked_of_the_model(make: Make, monkeypatch: pytest.MonkeyPatch, mode: str = "on", **options: Any) -> dict[str, Any]:
+    listening = Listening()
+    monkeypatch.setattr(transformers.Qwen3ForCausalLM, "generate", staticmethod(listening))
+    engine = make(**options)
+    engine.load()
+    engine.generate(PROMPT, mode, 5, 1)
+    (keywords,) = listening.keywords
+    return {name: value for name, value in keywords.items() if name not in ("attention_mask", "streamer")}
+
+
+def test_without_a_word_on_sampling_the_models_own_config_decides(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked_of_the_model(make, monkeypatch) == {"max_new_tokens": 5}
+
+
+def test_sampling_that_is_named_is_what_the_model_is_asked_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampling = Sampling(do_sample=True, temperature=0.7, top_p=0.9, top_k=50, repetition_penalty=1.1)
+    asked = asked_of_the_model(make, monkeypatch, sampling=sampling)
+    assert asked == {"max_new_tokens": 5, **sampling.model_dump()}
+
+
+def test_the_fewest_tokens_are_a_modes_own_and_never_above_the_cap(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    fewest = {"off": 10, "on": 3}
+    assert asked_of_the_model(make, monkeypatch, "off", min_new_tokens=fewest)["min_new_tokens"] == 5
+    assert asked_of_the_model(make, monkeypatch, "on", min_new_tokens=fewest)["min_new_tokens"] == 3
+    assert "min_new_tokens" not in asked_of_the_model(make, monkeypatch, "told", min_new_tokens=fewest)
+
+
+def test_greedy_answers_do_not_depend_on_the_seed_and_nobody_complains(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = make(sampling=Sampling(do_sample=False, temperature=0.7, top_k=20))
+    engine.load()
+    with caplog.at_level(logging.DEBUG, logger="harness.engine.chatter"):
+        texts = {engine.generate(PROMPT, "on", 8, seed).text for seed in (1, 2, 3)}
+        assert engine.warnings() == ()
+    assert len(texts) == 1
+    assert caplog.messages == []
+
+
+def test_sampled_answers_do(engine: TransformersEngine) -> None:
+    assert len({engine.generate(PROMPT, "on", 8, seed).text for seed in range(8)}) > 1
+
+
+def test_an_answer_does_not_end_before_its_fewest_tokens(make: Make) -> None:
+    engine = make(min_new_tokens={"on": 40})
+    engine.load()
+    assert {engine.generate(PROMPT, "on", 40, seed).sizes["output_tokens"] for seed in range(20)} == {40}
+
+
+# ------------------------------------------------------------------------------------- several at once
+
+
+def test_a_batch_that_does_not_fit_names_its_size(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transformers.Qwen3ForCausalLM, "generate", fail)
+        with pytest.raises(OutOfMemory, match="on 3 prompts") as caught:
+            engine.generate_batch([PROMPT] * 3, "on", 50, 1)
+    assert "--batch-size" in caught.value.next_step
+    assert len(engine.generate_batch([PROMPT] * 3, "on", 5, 1)) == 3
+
+
+def test_a_model_without_a_token_for_padding_uses_its_end_and_counts_it_once(make: Make, tmp_path: Path) -> None:
+    save_tiny_model(tmp_path)
+    for name in ("generation_config.json", "config.json", "tokenizer_config.json"):
+        settings = json.loads((tmp_path / name).read_text())
+        settings.pop("pad_token", None)
+        settings["pad_token_id"] = None
+        (tmp_path / name).write_text(json.dumps(settings))
+    engine = make(tmp_path)
+    engine.load()
+    prompts = [PROMPT, Prompt(prompt_id="long", text="1+2+3+4+5+6+7+8+9="), PROMPT]
+    batch = engine.generate_batch(prompts, "on", 100, 1)
+    assert len({generation.sizes["output_tokens"] for generation in batch}) > 1
+    for generation in batch:
+        assert (generation.finish_reason == "stop") == (generation.sizes["output_tokens"] < 100)
 
 
 def test_a_template_that_refuses_is_a_usage_error(make: Make, tmp_path: Path) -> None:

@@ -41,9 +41,20 @@ class Marks:
             return None
         if self._solid:
             return self._reasoning.span(rendered_prompt, ids, self._start_ids, self._end_ids)
-        pieces = [str(self._tokenizer.decode([token])) for token in ids]
-        symbols = with_symbols(pieces, *self._texts)
-        return self._reasoning.span(rendered_prompt, symbols, [_START] if self._texts[0] else [], [_END])
+        return self._span_of_pieces(rendered_prompt, [str(self._tokenizer.decode([token])) for token in ids])
+
+    def is_open(self, rendered_prompt: str, ids: Sequence[int]) -> bool:
+        """Whether the thinking has begun and not ended after the output `ids`.
+
+        Asked while a query runs: marks that are ordinary text are looked for in the text as a whole, which takes one
+        call of the tokenizer where `span` takes one per token.
+        """
+        if self._solid:
+            span = self.span(rendered_prompt, ids)
+        else:
+            letters = list(str(self._tokenizer.decode(list(ids))))
+            span = self._span_of_pieces(rendered_prompt, letters)
+        return span is not None and not span.closed
 
     def split(self, ids: Sequence[int], span: ThinkingSpan | None) -> tuple[str, str]:
         """The thinking and the answer as texts, without special tokens and marks."""
@@ -61,6 +72,10 @@ class Marks:
         start_text, end_text = self._texts
         thinking = self._decode(before + inside).removeprefix(start_text).removesuffix(end_text).strip()
         return thinking, self._decode(ids[span.end :])
+
+    def _span_of_pieces(self, rendered_prompt: str, pieces: Sequence[str]) -> ThinkingSpan | None:
+        symbols = with_symbols(pieces, *self._texts)
+        return self._reasoning.span(rendered_prompt, symbols, [_START] if self._texts[0] else [], [_END])
 
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()

@@ -11,16 +11,20 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, OutOfMemory, UsageError
 from harness.protocols import Clock, Reasoning
 from harness.records import EngineFacts, Finding, Generation, Phase, Prompt
+
+CLOSING_TOKENS = 2
+"""Tokens of thinking that a forced end takes beyond the budget: a line break and the closing mark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """One query as the script has it. The first token is there when the prefill ends.
 
-    `n_thinking_tokens` includes the marks. A cap cuts the thinking first to last, then the answer.
+    `n_thinking_tokens` includes the marks. A cap cuts the thinking first to last, then the answer; a budget cuts the
+    thinking alone, and its end is forced.
     """
 
     duration_prefill_s: float = 0.05
@@ -73,6 +77,7 @@ class ScriptedEngine:
         device_uuids: tuple[str, ...] = (),
         context_length: int | None = None,
         doubts: tuple[Finding, ...] = (),
+        largest_batch: int | None = None,
     ) -> None:
         """Take over the script.
 
@@ -85,6 +90,7 @@ class ScriptedEngine:
             device_uuids: Boards that the model pretends to be on.
             context_length: In tokens; None: anything fits.
             doubts: What the first call of `warnings()` returns.
+            largest_batch: Prompts at once beyond which it runs out of memory; None: it never does.
         """
         self._clock = clock
         self._reasoning = reasoning
@@ -94,15 +100,18 @@ class ScriptedEngine:
         self._device_uuids = device_uuids
         self._context_length = context_length
         self._doubts = doubts
+        self._largest_batch = largest_batch
         self._n_queries = 0
+        self._loaded = False
 
     def ready(self, mode: str) -> bool:  # noqa: ARG002 - one model answers in all modes
         """Whether the model that answers in `mode` is loaded."""
-        return True
+        return self._loaded
 
     def load(self, mode: str | None = None) -> EngineFacts:  # noqa: ARG002 - one model answers in all modes
         """Take the time that loading is said to take."""
         self._sleep(self._duration_load_s)
+        self._loaded = True
         return EngineFacts(
             device_name="scripted",
             device_uuids=self._device_uuids,
@@ -121,9 +130,12 @@ class ScriptedEngine:
     def render(self, prompt: Prompt, mode: str) -> str:
         """The prompt, with whatever the mode's switch adds around it."""
         switch = self._reasoning.switch(mode)
+        text = f"{switch.prompt_prefix}{prompt.text}"
+        if not switch.chat_template:
+            return f"{text}{switch.assistant_prefix}"
         keywords = json.dumps(switch.template, sort_keys=True) if switch.template else ""
         head = "".join(f"<|system|>{part}" for part in (switch.system, keywords) if part)
-        return f"{head}<|user|>{prompt.text}<|assistant|>{switch.assistant_prefix}"
+        return f"{head}<|user|>{text}<|assistant|>{switch.assistant_prefix}"
 
     def generate(self, prompt: Prompt, mode: str, max_new_tokens: int, seed: int) -> Generation:
         """Play one query.
@@ -132,49 +144,47 @@ class ScriptedEngine:
             UsageError: The prompt does not fit into the context.
             HarnessError: The error that the script has for this query.
         """
-        rendered = self.render(prompt, mode)
-        turn = self._script(prompt, mode, seed)
-        self._check_fit(prompt, turn, max_new_tokens)
-        error = self._errors.get(self._n_queries)
-        self._n_queries += 1
-        n_thinking = min(turn.n_thinking_tokens, max_new_tokens)
-        n_answer = min(turn.n_answer_tokens, max_new_tokens - n_thinking)
-        cut = n_thinking + n_answer < turn.n_thinking_tokens + turn.n_answer_tokens
-        edges_s = [self._clock.now_s(), self._sleep(turn.duration_prefill_s)]
+        play = self._play(prompt, mode, max_new_tokens, seed)
+        error = self._next_error()
+        edges_s = [self._clock.now_s(), self._sleep(play.turn.duration_prefill_s)]
         if error is not None:
             raise error
         names = ["prefill"]
-        for name, n_tokens in (("thinking", n_thinking), ("answer", n_answer)):
+        for name, n_tokens in (("thinking", play.n_thinking), ("answer", play.n_answer)):
             if n_tokens:
                 # The first token of all was there when the prefill ended.
                 n_more = n_tokens - (len(names) == 1)
-                edges_s.append(self._sleep(n_more * turn.duration_token_s))
+                edges_s.append(self._sleep(n_more * play.turn.duration_token_s))
                 names.append(name)
-        thinking = _kept(turn.thinking, n_thinking, turn.n_thinking_tokens)
-        answer = _kept(turn.answer, n_answer, turn.n_answer_tokens)
-        return Generation(
-            phases=tuple(
+        return self._generation(
+            play,
+            tuple(
                 Phase(name=name, time_start_s=start_s, time_end_s=end_s)
                 for name, start_s, end_s in zip(names, edges_s[:-1], edges_s[1:], strict=True)
             ),
-            sizes={
-                "prompt_tokens": turn.n_prompt_tokens,
-                "thinking_tokens": n_thinking,
-                "answer_tokens": n_answer,
-                "output_tokens": n_thinking + n_answer,
-            },
-            finish_reason="length" if cut else "stop",
-            text=self._text(thinking, answer, closed=n_thinking == turn.n_thinking_tokens),
-            thinking=thinking,
-            answer=answer,
-            rendered_prompt=rendered,
         )
 
     def generate_batch(
         self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int, seed: int
     ) -> tuple[Generation, ...]:
-        """Answer several prompts at once."""
-        raise NotImplementedError
+        """Play several queries at once, in the time of the longest.
+
+        Raises:
+            UsageError: A prompt does not fit into the context.
+            OutOfMemory: There are more of them than fit.
+            HarnessError: The error that the script has for one of them.
+        """
+        if self._largest_batch is not None and len(prompts) > self._largest_batch:
+            raise OutOfMemory(f"{len(prompts)} prompts at once are too many.", "Lower `--batch-size`.")
+        plays = [self._play(prompt, mode, max_new_tokens, seed) for prompt in prompts]
+        errors = [self._next_error() for _ in prompts]
+        time_start_s = self._clock.now_s()
+        time_end_s = self._sleep(max((play.duration_s for play in plays), default=0.0))
+        for error in errors:
+            if error is not None:
+                raise error
+        phase = Phase(name="batch", time_start_s=time_start_s, time_end_s=time_end_s)
+        return tuple(self._generation(play, (phase,)) for play in plays)
 
     def warnings(self) -> tuple[Finding, ...]:
         """The doubts it was given, once."""
@@ -182,7 +192,52 @@ class ScriptedEngine:
         return doubts
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Forget that anything was loaded."""
+        self._loaded = False
+
+    def _play(self, prompt: Prompt, mode: str, max_new_tokens: int, seed: int) -> _Play:
+        """What a query's turn comes to under its budget and its cap."""
+        rendered = self.render(prompt, mode)
+        turn = self._script(prompt, mode, seed)
+        self._check_fit(prompt, turn, max_new_tokens)
+        budget = self._reasoning.switch(mode).thinking_budget_tokens
+        over = budget is not None and turn.n_thinking_tokens > budget
+        n_wanted = budget + CLOSING_TOKENS if over and budget is not None else turn.n_thinking_tokens
+        n_thinking = min(n_wanted, max_new_tokens)
+        n_answer = min(turn.n_answer_tokens, max_new_tokens - n_thinking)
+        return _Play(
+            rendered=rendered,
+            turn=turn,
+            n_thinking=n_thinking,
+            n_answer=n_answer,
+            cut=n_thinking + n_answer < n_wanted + turn.n_answer_tokens,
+            closed=n_thinking == n_wanted,
+            forced=over and budget is not None and max_new_tokens > budget,
+        )
+
+    def _next_error(self) -> HarnessError | None:
+        self._n_queries += 1
+        return self._errors.get(self._n_queries - 1)
+
+    def _generation(self, play: _Play, phases: tuple[Phase, ...]) -> Generation:
+        turn = play.turn
+        thinking = _kept(turn.thinking, play.n_thinking, turn.n_thinking_tokens)
+        answer = _kept(turn.answer, play.n_answer, turn.n_answer_tokens)
+        return Generation(
+            phases=phases,
+            sizes={
+                "prompt_tokens": turn.n_prompt_tokens,
+                "thinking_tokens": play.n_thinking,
+                "answer_tokens": play.n_answer,
+                "output_tokens": play.n_thinking + play.n_answer,
+            },
+            finish_reason="length" if play.cut else "stop",
+            text=self._text(thinking, answer, closed=play.closed),
+            thinking=thinking,
+            answer=answer,
+            rendered_prompt=play.rendered,
+            forced_end=play.forced,
+        )
 
     def _sleep(self, duration_s: float) -> float:
         """Sleep on the session clock; the instant afterwards."""
@@ -206,6 +261,25 @@ class ScriptedEngine:
         return f"{marks[0]}{thinking}{marks[1] if closed else ''}{answer}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Play:
+    """A turn as it comes out: tokens that are left, whether the cap cut any, whether a budget did."""
+
+    rendered: str
+    turn: Turn
+    n_thinking: int
+    n_answer: int
+    cut: bool
+    closed: bool
+    forced: bool
+
+    @property
+    def duration_s(self) -> float:
+        """From the start to the last token, the first of which is there when the prefill ends."""
+        n_more = max(self.n_thinking + self.n_answer - 1, 0)
+        return self.turn.duration_prefill_s + n_more * self.turn.duration_token_s
+
+
 def _kept(text: str, n_tokens: int, n_wanted: int) -> str:
-    """As much of a text as the cap left of its tokens."""
-    return text if n_tokens == n_wanted else text[: len(text) * n_tokens // n_wanted]
+    """As much of a text as cap and budget left of its tokens."""
+    return text if n_tokens >= n_wanted else text[: len(text) * n_tokens // n_wanted]

@@ -1,4 +1,4 @@
-"""transformers in this process: one query at a time, timed token by token.
+"""transformers in this process: one query at a time, timed token by token; or several at once, for their answers.
 
 Everything that is not the model's work stays outside of the measured window (`window.py`): rendering and
 tokenizing come before it, telling thinking from answer and decoding after it.
@@ -7,26 +7,38 @@ tokenizing come before it, telling thinking from answer and decoding after it.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jinja2 import TemplateError
 
+from harness.engine.budget import Budget
 from harness.engine.chatter import Chatter
 from harness.engine.checkpoint import Checkpoint, LoadOptions, open_checkpoint, without_progress_bars
 from harness.engine.device import empty_cache
 from harness.engine.facts import read_facts
 from harness.engine.faults import LOAD_ERRORS, is_out_of_memory, let_go, load_fault
+from harness.engine.loaded import Loaded
 from harness.engine.marks import Marks
 from harness.engine.precision import check_flags
 from harness.engine.revision import resolve_revision
 from harness.engine.source import locate
 from harness.engine.timing import TokenTimes, lay_out_phases
-from harness.engine.window import Window
 from harness.errors import CellFailed, InvalidMeasurement, OutOfMemory, UsageError
 from harness.protocols import Clock, Reasoning
-from harness.records import EngineFacts, Finding, FindingCode, Generation, Prompt
+from harness.records import (
+    EngineFacts,
+    Finding,
+    FindingCode,
+    Generation,
+    Phase,
+    Prompt,
+    Sampling,
+    ThinkingSpan,
+)
 
 
 class TransformersEngine:
@@ -46,6 +58,8 @@ class TransformersEngine:
         trust_remote_code: bool = False,
         allow_pickle: bool | None = None,
         n_threads: int | None = None,
+        sampling: Sampling | None = None,
+        min_new_tokens: Mapping[str, int] | None = None,
     ) -> None:
         """Note what is wanted; nothing is loaded yet.
 
@@ -61,6 +75,9 @@ class TransformersEngine:
             trust_remote_code: Execute code from the model's repository.
             allow_pickle: Load pickled weights where there are no others; None: as `trust_remote_code`.
             n_threads: Threads for the CPU's share of the work; None: as torch decides.
+            sampling: How tokens are chosen, where not as the model's own generation config has it; None: all is its
+                own.
+            min_new_tokens: By mode, output tokens before which an answer may not end; a mode not in it may at once.
 
         Raises:
             UsageError: A value that cannot be meant.
@@ -71,6 +88,8 @@ class TransformersEngine:
         self._reasoning = reasoning
         self._clock = clock
         self._n_threads = n_threads
+        self._sampling = sampling_keywords(sampling)
+        self._min_new_tokens = dict(min_new_tokens or {})
         self._options = LoadOptions(
             device=device,
             dtype=dtype,
@@ -81,7 +100,7 @@ class TransformersEngine:
         )
         self._chatter = Chatter()
         self._doubts: list[Finding] = []
-        self._loaded: _Loaded | None = None
+        self._loaded: Loaded | None = None
 
     def ready(self, mode: str) -> bool:  # noqa: ARG002 - one model answers in all modes
         """Whether the model that answers in `mode` is loaded."""
@@ -103,7 +122,7 @@ class TransformersEngine:
         with self._chatter.listening(), without_progress_bars(self._source), self._load_faults(revision):
             checkpoint = open_checkpoint(self._source, revision, self._options)
             facts = read_facts(checkpoint, revision, trust_remote_code=self._options.trust_remote_code)
-        self._loaded = _Loaded(checkpoint, Marks(checkpoint.tokenizer, self._reasoning), facts)
+        self._loaded = Loaded(checkpoint, Marks(checkpoint.tokenizer, self._reasoning), facts)
         self._note_doubts(checkpoint)
         gc.collect()
         gc.freeze()  # what is alive now stays alive: later collections need not look at it
@@ -114,17 +133,19 @@ class TransformersEngine:
 
         Raises:
             UnknownName: The model does not have this mode.
-            UsageError: The model's chat template refuses this conversation.
+            UsageError: The model's chat template refuses this conversation, or the mode's budget cannot be held.
         """
         switch = self._reasoning.switch(mode)
-        tokenizer = self._ready().tokenizer
-        if not tokenizer.chat_template:
+        loaded = self._ready()
+        loaded.closing_ids(switch)
+        text = f"{switch.prompt_prefix}{prompt.text}"
+        if loaded.is_plain(switch):
             head = f"{switch.system}\n\n" if switch.system else ""
-            return f"{head}{prompt.text}{switch.assistant_prefix}"
+            return f"{head}{text}{switch.assistant_prefix}"
         messages = [{"role": "system", "content": switch.system}] if switch.system else []
-        messages.append({"role": "user", "content": prompt.text})
+        messages.append({"role": "user", "content": text})
         try:
-            rendered = tokenizer.apply_chat_template(
+            rendered = loaded.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True, **switch.template
             )
         except TemplateError as error:
@@ -149,41 +170,40 @@ class TransformersEngine:
             UsageError: The prompt does not fit into the model's context.
             InvalidMeasurement: The model's own `generate` did not report every token.
         """
-        loaded = self._ready()
-        rendered = self.render(prompt, mode)
-        prompt_ids = loaded.tokenize(rendered)
-        self._check_fit(prompt.prompt_id, len(prompt_ids), max_new_tokens)
+        asked = self._ask([prompt], mode, max_new_tokens)
         times = TokenTimes(self._clock, max_new_tokens)
-        with self._chatter.listening(), self._query_faults(len(prompt_ids), max_new_tokens):
-            time_start_s, time_end_s, ids = loaded.window.run(prompt_ids, max_new_tokens, seed, times, self._clock)
+        time_start_s, time_end_s, (ids,) = self._run(asked, seed, streamer=times)
         if times.n_tokens != len(ids):
             raise InvalidMeasurement(
                 f"{self._source.name} produced {len(ids)} tokens and reported the time of {times.n_tokens}.",
                 "Its own generate() ignores streamers: measure it through another engine.",
             )
-        span = loaded.marks.span(rendered, ids)
-        n_thinking = span.end if span else 0
-        thinking, answer = loaded.marks.split(ids, span)
-        return Generation(
-            phases=lay_out_phases(time_start_s, times.times_s, time_end_s, span),
-            sizes={
-                "prompt_tokens": len(prompt_ids),
-                "thinking_tokens": n_thinking,
-                "answer_tokens": len(ids) - n_thinking,
-                "output_tokens": len(ids),
-            },
-            finish_reason="stop" if len(ids) < max_new_tokens or ids[-1] in loaded.end_ids else "length",
-            text=loaded.tokenizer.decode(ids, skip_special_tokens=True),
-            thinking=thinking,
-            answer=answer,
-            rendered_prompt=rendered,
-        )
+        phases = lay_out_phases(time_start_s, times.times_s, time_end_s, self._span(asked, 0, ids))
+        return self._generation(asked, 0, ids, phases)
 
     def generate_batch(
         self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int, seed: int
     ) -> tuple[Generation, ...]:
-        """Answer several prompts at once."""
-        raise NotImplementedError
+        """Answer several prompts at once: left-padded, in one call, until the longest answer ends.
+
+        Args:
+            prompts: Of one batch.
+            mode: One of the model's modes, for all.
+            max_new_tokens: The cap of each answer, in tokens, thinking included.
+            seed: Of the whole batch's sampling: a row's answer depends on what else is in the batch, unless greedy.
+
+        Raises:
+            OutOfMemory: The batch does not fit; the engine stays usable.
+            CellFailed: The model itself raised an error.
+            UsageError: A prompt does not fit into the model's context.
+        """
+        if not prompts:
+            return ()
+        asked = self._ask(prompts, mode, max_new_tokens)
+        loaded = self._ready()
+        time_start_s, time_end_s, outputs = self._run(asked, seed, pad_id=loaded.pad_id, pad_token_id=loaded.pad_id)
+        phase = Phase(name="batch", time_start_s=time_start_s, time_end_s=time_end_s)
+        return tuple(self._generation(asked, row, loaded.up_to_end(ids), (phase,)) for row, ids in enumerate(outputs))
 
     def warnings(self) -> tuple[Finding, ...]:
         """What libraries said about falling back since the last call, and what was loaded that can be doubted."""
@@ -197,6 +217,54 @@ class TransformersEngine:
         self._loaded = None
         gc.unfreeze()
         empty_cache()
+
+    def _ask(self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int) -> _Asked:
+        """Everything that can be made ready before the window opens."""
+        loaded, switch = self._ready(), self._reasoning.switch(mode)
+        rendered = [self.render(prompt, mode) for prompt in prompts]
+        rows = [loaded.tokenize(text, switch) for text in rendered]
+        for prompt, row in zip(prompts, rows, strict=True):
+            self._check_fit(prompt.prompt_id, len(row), max_new_tokens)
+        settings = {**self._sampling, "max_new_tokens": max_new_tokens}
+        if least := min(self._min_new_tokens.get(mode, 0), max_new_tokens):
+            settings["min_new_tokens"] = least
+        budget = loaded.budget(switch, rendered, max(len(row) for row in rows))
+        if budget is not None:
+            settings["logits_processor"] = [budget]
+        return _Asked(rendered, rows, max_new_tokens, settings, budget)
+
+    def _run(self, asked: _Asked, seed: int, **settings: Any) -> tuple[float, float, list[list[int]]]:
+        longest = max(len(row) for row in asked.rows)
+        with self._chatter.listening(), self._query_faults(len(asked.rows), longest, asked.max_new_tokens):
+            return self._ready().window.run(asked.rows, seed, self._clock, **asked.settings, **settings)
+
+    def _span(self, asked: _Asked, row: int, ids: list[int]) -> ThinkingSpan | None:
+        """Where a row's thinking lies. Where its end was forced it is over, whatever the model writes afterwards."""
+        held = ids[: asked.budget.n_held_tokens] if asked.budget and row in asked.budget.forced else ids
+        return self._ready().marks.span(asked.rendered[row], held)
+
+    def _generation(self, asked: _Asked, row: int, ids: list[int], phases: tuple[Phase, ...]) -> Generation:
+        """One row's output: what of it was thinking, and why it ended. The answer follows the last closing mark."""
+        loaded, rendered = self._ready(), asked.rendered[row]
+        span = self._span(asked, row, ids)
+        n_thinking = span.end if span else 0
+        thinking, _ = loaded.marks.split(ids, span)
+        _, answer = loaded.marks.split(ids, loaded.marks.span(rendered, ids))
+        return Generation(
+            phases=phases,
+            sizes={
+                "prompt_tokens": len(asked.rows[row]),
+                "thinking_tokens": n_thinking,
+                "answer_tokens": len(ids) - n_thinking,
+                "output_tokens": len(ids),
+            },
+            finish_reason="stop" if len(ids) < asked.max_new_tokens or ids[-1] in loaded.end_ids else "length",
+            text=loaded.tokenizer.decode(ids, skip_special_tokens=True),
+            thinking=thinking,
+            answer=answer,
+            rendered_prompt=rendered,
+            forced_end=asked.budget is not None and row in asked.budget.forced,
+        )
 
     def _check_fit(self, prompt_id: str, n_prompt: int, max_new_tokens: int) -> None:
         limit = self._ready().facts.context_length
@@ -219,7 +287,7 @@ class TransformersEngine:
         if not checkpoint.tokenizer.chat_template:
             self._doubts.append(Finding(code=FindingCode.NO_CHAT_TEMPLATE))
 
-    def _ready(self) -> _Loaded:
+    def _ready(self) -> Loaded:
         if self._loaded is None:
             raise UsageError("No model is loaded.", "Call `load()` first.")
         return self._loaded
@@ -235,7 +303,7 @@ class TransformersEngine:
             raise fault from error
 
     @contextmanager
-    def _query_faults(self, n_prompt: int, max_new_tokens: int) -> Iterator[None]:
+    def _query_faults(self, n_rows: int, n_prompt: int, max_new_tokens: int) -> Iterator[None]:
         try:
             yield
         except (RuntimeError, MemoryError, ValueError, IndexError, TypeError) as error:
@@ -245,24 +313,32 @@ class TransformersEngine:
                 ) from error
             let_go(error)
             empty_cache()
+            if n_rows > 1:
+                raise OutOfMemory(
+                    f"The device ran out of memory on {n_rows} prompts of up to {n_prompt} tokens and up to "
+                    f"{max_new_tokens} new ones each.",
+                    "Lower `--batch-size` or `--max-new-tokens`.",
+                ) from error
             raise OutOfMemory(
                 f"The device ran out of memory on a prompt of {n_prompt} tokens and up to {max_new_tokens} new ones.",
                 "Lower `--max-new-tokens`, choose a smaller model, or `--quantization int8`.",
             ) from error
 
 
-class _Loaded:
-    """A model that is ready, with what every query needs of it."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One call of `generate`, made ready: texts and token ids by row, its keywords, and the budget that it holds."""
 
-    def __init__(self, checkpoint: Checkpoint, marks: Marks, facts: EngineFacts) -> None:
-        self.tokenizer = checkpoint.tokenizer
-        self.marks = marks
-        self.facts = facts
-        self.window = Window(checkpoint.model)
-        end = checkpoint.model.generation_config.eos_token_id
-        self.end_ids = frozenset([end] if isinstance(end, int) else end or ())
+    rendered: list[str]
+    rows: list[list[int]]
+    max_new_tokens: int
+    settings: dict[str, Any]
+    budget: Budget | None
 
-    def tokenize(self, rendered: str) -> list[int]:
-        """Token ids; a chat template has already put in the special ones."""
-        plain = not self.tokenizer.chat_template
-        return list(self.tokenizer(rendered, add_special_tokens=plain)["input_ids"])
+
+def sampling_keywords(sampling: Sampling | None) -> dict[str, Any]:
+    """Keywords of `generate`. Greedy decoding has no use for the rest, and transformers warns of it."""
+    given = {} if sampling is None else sampling.model_dump(exclude_none=True)
+    if given.get("do_sample") is False:
+        return {name: value for name, value in given.items() if name in ("do_sample", "repetition_penalty")}
+    return given

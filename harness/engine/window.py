@@ -8,14 +8,13 @@ the query, and `generate` frees what it allocates by reference counts.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from harness.engine.device import synchronize
-from harness.engine.timing import TokenTimes
 from harness.engine.weights import weigh
 from harness.protocols import Clock
 
@@ -28,30 +27,32 @@ class Window:
         self._cuda_indices = weigh(model).cuda_indices
 
     def run(
-        self, prompt_ids: list[int], max_new_tokens: int, seed: int, times: TokenTimes, clock: Clock
-    ) -> tuple[float, float, list[int]]:
-        """Answer one prompt with the model's own generation config.
+        self, rows: Sequence[Sequence[int]], seed: int, clock: Clock, *, pad_id: int = 0, **settings: Any
+    ) -> tuple[float, float, list[list[int]]]:
+        """Answer one prompt or several at once, with the model's own generation config where nothing else is said.
 
         Args:
-            prompt_ids: Token ids of the whole input.
-            max_new_tokens: The cap, in tokens.
-            seed: Of the sampling, on every device.
-            times: Takes the instant of each new token.
+            rows: Token ids of each input.
+            seed: Of the sampling, on every device; one for all rows.
             clock: The session's.
+            pad_id: What shorter inputs are filled up with, on the left, where the model does not look.
+            settings: Further keywords of `generate`.
 
         Returns:
-            The synchronized start and end in session seconds, and the ids of the new tokens.
+            The synchronized start and end in session seconds, and the ids of the new tokens of each row; a row that
+            ended before the others is filled up by `generate`.
         """
-        inputs = torch.tensor([prompt_ids], device=self._model.device)
-        mask = torch.ones_like(inputs)
+        width = max(len(row) for row in rows)
+        inputs = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows], device=self._model.device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self._model.device)
         with torch.inference_mode(), _no_collection():
             torch.manual_seed(seed)
             synchronize(self._cuda_indices)
             time_start_s = clock.now_s()
-            output = self._model.generate(inputs, attention_mask=mask, max_new_tokens=max_new_tokens, streamer=times)
+            output = self._model.generate(inputs, attention_mask=mask, **settings)
             synchronize(self._cuda_indices)
             time_end_s = clock.now_s()
-        return time_start_s, time_end_s, output[0, len(prompt_ids) :].tolist()
+        return time_start_s, time_end_s, output[:, width:].tolist()
 
 
 @contextmanager

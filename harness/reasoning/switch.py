@@ -15,13 +15,17 @@ beforehand (an empty block), a stray closing mark means nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from harness.errors import UnknownName, UsageError
 from harness.records import ModeSwitch, ReasoningSpec, ThinkingSpan
 
-CANONICAL_ORDER = ("off", "on", "low", "medium", "high", "default")
-"""The order in which modes are listed, run and compared; other names follow in the order of their file."""
+CANONICAL_ORDER = ("off", "budget", "low", "medium", "high", "on", "default")
+"""The order in which modes are listed, run and compared: from no thinking to as much as the model likes. Budgets
+stand together, small ones first; other names follow in the order in which they came."""
+
+_BUDGET = re.compile(r"budget:([1-9][0-9]*)")
 
 NATURAL = ReasoningSpec(modes={"default": ModeSwitch()})
 """A model about whose thinking nothing is known: it has one mode, and no marks."""
@@ -34,7 +38,7 @@ class FamilyReasoning:
         """Take over a description; None stands for a model with one natural mode, `default`.
 
         Raises:
-            UsageError: No mode at all, or an opening mark without a closing one.
+            UsageError: No mode at all, an opening mark without a closing one, or a `budget_end` that closes nothing.
         """
         self._spec = spec or NATURAL
         if not self._spec.modes:
@@ -44,22 +48,57 @@ class FamilyReasoning:
                 "A model's thinking has a beginning and no closing mark.",
                 "Set `thinking_end` beside `thinking_start` in models.yaml.",
             )
+        if (self._spec.thinking_end or "") not in budget_end(self._spec):
+            raise UsageError(
+                f"budget_end {self._spec.budget_end!r} does not hold thinking_end {self._spec.thinking_end!r}.",
+                "Put the closing mark into it in models.yaml; a budget has to end the thinking.",
+            )
 
     @property
     def modes(self) -> tuple[str, ...]:
-        """The modes that this model has, `off` first."""
-        known = [mode for mode in CANONICAL_ORDER if mode in self._spec.modes]
-        return (*known, *(mode for mode in self._spec.modes if mode not in CANONICAL_ORDER))
+        """The modes that this model has by name, `off` first. Budgets are not listed; see `takes_budgets`."""
+        return canonical(self._spec.modes)
+
+    @property
+    def takes_budgets(self) -> bool:
+        """Whether `budget:N` is a mode: there is a mode to cut short, and a mark that closes the thinking."""
+        return self._spec.thinking_end is not None and self._spec.budget_mode in self._spec.modes
+
+    def allows(self, mode: str) -> bool:
+        """Whether the model has `mode`, a budget included."""
+        return mode in self._spec.modes or (self.takes_budgets and budget_of(mode) is not None)
 
     def switch(self, mode: str) -> ModeSwitch:
-        """How `mode` is asked for.
+        """How `mode` is asked for. A budget is its base mode, with the text that ends the thinking.
 
         Raises:
             UnknownName: The model does not have this mode.
+            UsageError: A budget that is not a whole number of tokens above 0.
         """
-        if mode not in self._spec.modes:
-            raise UnknownName("mode", mode, self._spec.modes)
-        return self._spec.modes[mode]
+        if mode in self._spec.modes:
+            switch = self._spec.modes[mode]
+        elif self.takes_budgets and mode.startswith("budget:"):
+            switch = self._budget_switch(mode)
+        else:
+            raise UnknownName("mode", mode, self._spec.modes, self._on_budgets(mode))
+        if switch.thinking_budget_tokens is not None and switch.budget_end is None:
+            switch = switch.model_copy(update={"budget_end": budget_end(self._spec)})
+        return switch
+
+    def _budget_switch(self, mode: str) -> ModeSwitch:
+        n_tokens = budget_of(mode)
+        if n_tokens is None:
+            raise UsageError(
+                f"{mode!r} is not a thinking budget.", "Give a whole number of tokens above 0, such as budget:256."
+            )
+        return self._spec.modes[self._spec.budget_mode or ""].model_copy(update={"thinking_budget_tokens": n_tokens})
+
+    def _on_budgets(self, mode: str) -> str:
+        if self.takes_budgets:
+            return " Thinking can also be ended by force after N tokens: `budget:N`."
+        if mode.startswith("budget"):
+            return " Budgets are for models whose thinking is known by its marks; see `harness models`."
+        return ""
 
     @property
     def marks(self) -> tuple[str, str] | None:
@@ -125,6 +164,28 @@ class FamilyReasoning:
         start_mark, end_mark = self.marks or ("", "")
         last_start = rendered_prompt.rfind(start_mark) if start_mark else -1
         return bool(end_mark) and rendered_prompt.rfind(end_mark) > last_start
+
+
+def budget_of(mode: str) -> int | None:
+    """N of a mode `budget:N`; None: it is another mode."""
+    found = _BUDGET.fullmatch(mode)
+    return int(found.group(1)) if found else None
+
+
+def budget_end(spec: ReasoningSpec) -> str:
+    """The text that ends the thinking by force."""
+    return spec.budget_end or f"\n{spec.thinking_end or ''}\n\n"
+
+
+def canonical(modes: Iterable[str]) -> tuple[str, ...]:
+    """Modes in the order in which they are listed, run and compared, each once."""
+
+    def place(mode: str) -> tuple[int, int]:
+        n_tokens = budget_of(mode)
+        name = mode if n_tokens is None else "budget"
+        return CANONICAL_ORDER.index(name) if name in CANONICAL_ORDER else len(CANONICAL_ORDER), n_tokens or 0
+
+    return tuple(sorted(dict.fromkeys(modes), key=place))
 
 
 def _places(ids: Sequence[int], mark: Sequence[int]) -> list[int]:
