@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.analysis.comparison import Invalid
 from harness.analysis.summary import summarise
 from harness.records import (
     Attribution,
@@ -53,7 +54,7 @@ def cell(modes: Sequence[str] = ("off", "on"), model: str = "Qwen/Qwen3-8B") -> 
         quantization="none",
         prompt_set="everyday",
         prompt_set_sha256="0" * 64,
-        protocol="paired",
+        protocol="paired-1",
         modes=tuple(modes),
         max_new_tokens=8192,
         seed=1,
@@ -201,6 +202,7 @@ def summary_of(
     tariff_per_kwh: float | None = 0.3,
     findings: Sequence[Finding] = (),
     model: str = "Qwen/Qwen3-8B",
+    invalid: Invalid | None = None,
 ) -> Summary:
     return summarise(
         cell(modes, model),
@@ -214,6 +216,7 @@ def summary_of(
         power_idle_w=Estimate(value=POWER_IDLE_W, half_width_reading=1.0),
         n_sessions=1,
         findings=findings,
+        invalid=invalid,
     )
 
 

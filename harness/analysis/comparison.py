@@ -1,39 +1,99 @@
-"""Two modes over the same prompts: what thinking costs, split into more tokens and dearer tokens.
+"""Two modes over the same prompts: what thinking costs, why, and what it buys.
 
-    E_on / E_off = (T_on / T_off) x ((E_on / T_on) / (E_off / T_off))
-
-All three are ratios of totals over the same pairs of queries, so the logs add up exactly.
+Estimand: total energy of one mode over total energy of the other, over the same prompts; that is also the ratio of
+the modes' means. It is what a user's bill is multiplied by. The mean of the prompts' own ratios is another quantity:
+there a prompt that costs little weighs as much as one that costs much.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from harness.analysis.bootstrap import column, ratio_interval
-from harness.analysis.estimates import ESTIMATED, ONE_RUN, Gains, energies_j, left_out, total
-from harness.analysis.measured import QueryFigures, quadrature
-from harness.records import Comparison, Estimate
+from harness.analysis.accuracy import accuracy_difference
+from harness.analysis.bootstrap import bca_ratio_interval
+from harness.analysis.decomposition import difference, log_share_tokens, parts
+from harness.analysis.estimates import ESTIMATED, Gains, energies_j, heavy_tail, left_out
+from harness.analysis.measured import QueryFigures
+from harness.analysis.ratios import (
+    detectable,
+    duration_ratio,
+    energy_per_correct_ratio,
+    energy_per_token_ratio,
+    energy_ratio,
+    joules,
+    log_ratio_sd,
+    token_ratio,
+)
+from harness.records import Comparison, Estimate, Finding
 
-EFFORT = {"off": 0, "minimal": 1, "low": 2, "medium": 3, "high": 4, "on": 5}
+EFFORT = {"off": 0, "minimal": 2, "low": 3, "medium": 4, "high": 5, "on": 6}
 """How much a mode thinks, for choosing which stands above the line."""
+BUDGET = "budget:"
+BUDGET_EFFORT = 1
+IN_JOULES = ("energy", "energy_per_token", "difference_j", "energy_per_correct")
+
+Invalid = Callable[[str, str], tuple[Finding, ...]]
+"""Why the comparison of two modes, numerator first, says nothing; empty where it does."""
+
+
+def effort(mode: str) -> tuple[int, int] | None:
+    """How much a mode thinks, as a key to sort by: `off`, budgets by their tokens, efforts, `on`; None: unknown."""
+    if mode in EFFORT:
+        return EFFORT[mode], 0
+    tokens = mode.removeprefix(BUDGET)
+    return (BUDGET_EFFORT, int(tokens)) if mode.startswith(BUDGET) and tokens.isdecimal() else None
+
+
+def mode_pairs(modes: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Which modes are compared: each over the one that thinks least, the one that thinks most first.
+
+    Where a name does not say how much it thinks, `off` is below the line, otherwise the second mode as they come.
+    """
+    if len(modes) < 2:
+        return ()
+    known = {mode: key for mode in modes if (key := effort(mode)) is not None}
+    if len(known) == len(modes):
+        base = min(modes, key=lambda mode: known[mode])
+    else:
+        base = "off" if "off" in modes else modes[1]
+    others = [mode for mode in modes if mode != base]
+    return tuple((mode, base) for mode in sorted(others, key=lambda mode: known.get(mode, (0, 0)), reverse=True))
 
 
 def compared_modes(modes: Sequence[str]) -> tuple[str, str] | None:
-    """Which mode stands over which: the most thinking over `off`, otherwise the first two as they come.
+    """The headline: the mode that thinks most over the one that thinks least; None with fewer than two modes."""
+    return next(iter(mode_pairs(modes)), None)
+
+
+def comparisons_of(
+    by_mode: Mapping[str, Sequence[QueryFigures]],
+    gains: Gains,
+    *,
+    estimated: bool,
+    invalid: Invalid | None = None,
+) -> tuple[Comparison, ...]:
+    """Every mode that has answers over the one that thinks least.
+
+    Args:
+        by_mode: Answered queries of each mode, modes in the cell's order.
+        gains: Of the devices.
+        estimated: Whether the joules are a hardware model's.
+        invalid: Says why two modes, numerator first, are no comparison.
 
     Returns:
-        (numerator, denominator); None with fewer than two modes.
+        The headline first.
     """
-    if len(modes) < 2:
-        return None
-    if "off" in modes:
-        others = [mode for mode in modes if mode != "off"]
-        return max(others, key=lambda mode: EFFORT.get(mode, 0)), "off"
-    first, second = modes[:2]
-    if first in EFFORT and second in EFFORT and EFFORT[second] > EFFORT[first]:
-        return second, first
-    return first, second
+    return tuple(
+        compare(
+            by_mode[above],
+            by_mode[below],
+            gains,
+            modes=(above, below),
+            estimated=estimated,
+            invalid=() if invalid is None else invalid(above, below),
+        )
+        for above, below in mode_pairs([mode for mode, queries in by_mode.items() if queries])
+    )
 
 
 def compare(
@@ -43,8 +103,9 @@ def compare(
     *,
     modes: tuple[str, str],
     estimated: bool,
+    invalid: tuple[Finding, ...] = (),
 ) -> Comparison:
-    """The ratio of two modes over the prompts that were answered, with known energy, in both.
+    """Two modes over the prompts that were answered in both; joules, tokens and seconds where both energies are known.
 
     Args:
         numerator: Answered queries of the mode above the line.
@@ -52,83 +113,62 @@ def compare(
         gains: Of the devices.
         modes: Their names, numerator first.
         estimated: Whether the joules are a hardware model's; then only seconds are compared.
+        invalid: Why this is no comparison; then every figure is null.
+
+    Returns:
+        Ratios of totals with their parts. Which prompts are right is compared over all that are scored in both.
     """
     below = {query.prompt_id: query for query in denominator}
     answered = [(query, below[query.prompt_id]) for query in numerator if query.prompt_id in below]
     known = [pair for pair in answered if all(query.energy_j is not None for query in pair)]
     pairs = known or answered
+    if invalid:
+        return _null(modes, len(pairs), invalid)
     above, under = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    tokens_above, tokens_under = _tokens(above), _tokens(under)
-    energy = _energy_ratio(above, under, gains, estimated)
-    duration = _duration_ratio(above, under)
-    tokens = tokens_above / tokens_under if tokens_above and tokens_under else None
+    tokens, duration = token_ratio(above, under), duration_ratio(above, under)
+    comparison = _null(modes, len(pairs), ()).model_copy(
+        update={
+            "duration": duration,
+            "tokens": tokens,
+            "duration_per_token": duration.value / tokens.value if duration.value and tokens.value else None,
+            "accuracy": accuracy_difference([pair[0] for pair in answered], [pair[1] for pair in answered]),
+        }
+    )
     missing = left_out([query for pair in answered for query in pair])
+    if estimated or not known:
+        unknown = Estimate(value=None, findings=(*missing, ESTIMATED) if estimated else missing)
+        return comparison.model_copy(update=dict.fromkeys(IN_JOULES, unknown))
+    energy, other = energy_ratio(above, under, gains), bca_ratio_interval(*joules(above, under))
+    doubts = (*missing, *heavy_tail(energies_j(above), energies_j(under)), *energy.findings)
+    return comparison.model_copy(
+        update={
+            "energy": energy.model_copy(update={"findings": doubts}),
+            "energy_bca_low": other.low,
+            "energy_bca_high": other.high,
+            "energy_per_token": energy_per_token_ratio(above, under, gains),
+            "log_share_tokens": log_share_tokens(tokens, energy),
+            "difference_j": difference(above, under, gains),
+            "parts": parts(above, under, gains),
+            "energy_per_correct": energy_per_correct_ratio(above, under, gains, modes=modes),
+            "log_sd": log_ratio_sd(above, under),
+            "smallest_detectable": detectable(above, under),
+        }
+    )
+
+
+def _null(modes: tuple[str, str], n_pairs: int, findings: tuple[Finding, ...]) -> Comparison:
+    """A comparison of which nothing is known, for these reasons."""
+    unknown = Estimate(value=None, findings=findings)
     return Comparison(
         numerator=modes[0],
         denominator=modes[1],
-        n_pairs=len(pairs),
-        energy=energy.model_copy(update={"findings": (*missing, *energy.findings)}),
-        duration=duration,
-        tokens=Estimate(value=tokens),
-        energy_per_token=Estimate(value=_quotient(energy.value, tokens)),
-        duration_per_token=_quotient(duration.value, tokens),
-        difference_j=Estimate(value=None),
-        energy_per_correct=Estimate(value=None),
+        n_pairs=n_pairs,
+        energy=unknown,
+        duration=unknown,
+        tokens=unknown,
+        energy_per_token=unknown,
+        duration_per_token=None,
+        difference_j=unknown,
+        energy_per_correct=unknown,
+        invalid=findings,
     )
-
-
-def _energy_ratio(
-    above: Sequence[QueryFigures], under: Sequence[QueryFigures], gains: Gains, estimated: bool
-) -> Estimate:
-    if estimated:
-        return Estimate(value=None, findings=(ESTIMATED,))
-    x, y = total(above), total(under)
-    x_j, y_j = energies_j(above), energies_j(under)
-    if len(x_j) != len(above) or x.energy_j <= 0 or y.energy_j <= 0:
-        return Estimate(value=None)
-    ratio = x.energy_j / y.energy_j
-    prompts = ratio_interval(column(x_j), column(y_j))
-    relative = quadrature(
-        None if half_width_j is None else half_width_j / energy_j
-        for half_width_j, energy_j in (
-            (x.half_width_reading_j, x.energy_j),
-            (y.half_width_reading_j, y.energy_j),
-        )
-    )
-    # A device's gain moves both totals; what is left is the difference of its shares in them: nothing with
-    # one device.
-    shares = [
-        (gains.get(key), x.by_device_j.get(key, 0.0) / x.energy_j - y.by_device_j.get(key, 0.0) / y.energy_j)
-        for key in dict.fromkeys((*x.by_device_j, *y.by_device_j))
-    ]
-    if len(shares) == 1:
-        gain: float | None = 0.0
-    else:
-        gain = quadrature(None if each is None else each * share for each, share in shares)
-    return Estimate(
-        value=ratio,
-        low=prompts.low,
-        high=prompts.high,
-        half_width_reading=None if relative is None else ratio * relative,
-        half_width_gain=None if gain is None else ratio * gain,
-        findings=(*prompts.findings, ONE_RUN),
-    )
-
-
-def _duration_ratio(above: Sequence[QueryFigures], under: Sequence[QueryFigures]) -> Estimate:
-    x_s, y_s = column([query.duration_s for query in above]), column([query.duration_s for query in under])
-    if not above or y_s.sum() <= 0:
-        return Estimate(value=None)
-    prompts = ratio_interval(x_s, y_s)
-    value = float(x_s.sum() / y_s.sum())
-    return Estimate(value=value, low=prompts.low, high=prompts.high, findings=(*prompts.findings, ONE_RUN))
-
-
-def _tokens(figures: Sequence[QueryFigures]) -> float | None:
-    counts = [query.n_output_tokens for query in figures]
-    known = [count for count in counts if count is not None]
-    return math.fsum(known) if len(known) == len(counts) else None
-
-
-def _quotient(value: float | None, tokens: float | None) -> float | None:
-    return value / tokens if value is not None and tokens else None

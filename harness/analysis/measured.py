@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from harness.records import Boundary, FindingCode, Method, QueryRecord, Reading
+from harness.records import Boundary, FindingCode, Method, PhaseReading, QueryRecord, Reading
 
 PROMPT_TOKENS = "prompt_tokens"
 THINKING_TOKENS = "thinking_tokens"
@@ -28,6 +28,8 @@ PARTS = {
 CLOSURE = 1e-6
 """Phases count as the query's only where they add up to it within this fraction."""
 
+PHASE_ORDER = ("prefill", "thinking", "answer")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceEnergy:
@@ -37,6 +39,7 @@ class DeviceEnergy:
     method: Method
     energy_j: float
     half_width_j: float | None
+    phases: tuple[PhaseReading, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,7 @@ class QueryFigures:
     correct: bool | None
     cut: bool
     why_no_energy: FindingCode | None
+    forced: bool = False
 
 
 def is_estimated(readings: Iterable[Reading]) -> bool:
@@ -119,6 +123,7 @@ def figures_of(query: QueryRecord, headline: Boundary, devices: frozenset[str]) 
             method=reading.method,
             energy_j=reading.energy_gross_j,
             half_width_j=reading.energy_gross_half_width_j,
+            phases=reading.phases,
         )
         for reading in readings
         if reading.energy_gross_j is not None
@@ -149,7 +154,31 @@ def figures_of(query: QueryRecord, headline: Boundary, devices: frozenset[str]) 
         cut=query.output.finish_reason == "length"
         or any(finding.code is FindingCode.CUT_BY_CAP for finding in query.findings),
         why_no_energy=None if complete else _why(query, readings),
+        forced=any(finding.code is FindingCode.BUDGET_REACHED for finding in query.findings),
     )
+
+
+def in_phase(query: QueryFigures, name: str) -> QueryFigures:
+    """The query with the joules of one of its phases only; a query without this phase spent nothing in it.
+
+    Args:
+        query: Its phases' joules are known.
+        name: Of the phase.
+    """
+    assert query.phases_j is not None, "only a query whose phases are known is divided"
+    devices = tuple(_device_in_phase(device, name) for device in query.devices)
+    return replace(
+        query,
+        energy_j=query.phases_j.get(name, 0.0),
+        energy_half_width_j=quadrature(device.half_width_j for device in devices),
+        devices=devices,
+    )
+
+
+def phase_names(phases: Iterable[Mapping[str, object]]) -> list[str]:
+    """The phases that occur, in the order in which a query goes through them."""
+    seen = {name for each in phases for name in each}
+    return [*(name for name in PHASE_ORDER if name in seen), *sorted(seen - set(PHASE_ORDER))]
 
 
 def quadrature(half_widths: Iterable[float | None]) -> float | None:
@@ -160,6 +189,18 @@ def quadrature(half_widths: Iterable[float | None]) -> float | None:
             return None
         squares += half_width**2
     return math.sqrt(squares)
+
+
+def _device_in_phase(device: DeviceEnergy, name: str) -> DeviceEnergy:
+    own = [phase for phase in device.phases if phase.name == name]
+    half_widths_j = [phase.energy_gross_half_width_j for phase in own]
+    known_j = [half_width_j for half_width_j in half_widths_j if half_width_j is not None]
+    return DeviceEnergy(
+        device=device.device,
+        method=device.method,
+        energy_j=math.fsum(phase.energy_gross_j or 0.0 for phase in own),
+        half_width_j=math.fsum(known_j) if len(known_j) == len(own) else None,
+    )
 
 
 def _sum(energies: Sequence[float | None]) -> float | None:

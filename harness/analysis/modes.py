@@ -14,16 +14,16 @@ from harness.analysis.estimates import (
     duration_per_query,
     energies_j,
     energy_per,
+    heavy_tail,
     left_out,
     net_energy,
     scaled,
     with_energy,
 )
-from harness.analysis.measured import QueryFigures
+from harness.analysis.measured import QueryFigures, phase_names
 from harness.records import Estimate, Finding, FindingCode, ModeSummary
 from harness.units import J_PER_WH
 
-PHASE_ORDER = ("prefill", "thinking", "answer")
 QUERIES_PER_WH_FIGURE = 1000
 
 
@@ -45,7 +45,8 @@ def summarise_mode(
     measured = with_energy(figures)
     missing = left_out(figures)
     ones = [1.0] * len(measured)
-    per_query = energy_per(measured, ones, gains, estimated=estimated, findings=missing)
+    tail = () if estimated or not measured else heavy_tail(energies_j(measured))
+    per_query = energy_per(measured, ones, gains, estimated=estimated, findings=(*missing, *tail))
     output_tokens = _total_tokens(figures)
     duration_s = math.fsum(query.duration_s for query in figures)
     duration_measured_s = math.fsum(query.duration_s for query in measured)
@@ -58,6 +59,9 @@ def summarise_mode(
         n_scored=len(scored),
         n_correct=sum(query.correct is True for query in scored),
         n_cut=sum(query.cut for query in figures),
+        n_cut_scored=sum(query.cut for query in scored),
+        n_cut_correct=sum(query.cut and query.correct is True for query in scored),
+        n_forced=sum(query.forced for query in figures),
         accuracy=_accuracy(scored),
         duration_s=duration_per_query(figures),
         prompt_tokens=_mean([query.n_prompt_tokens for query in figures]),
@@ -81,7 +85,8 @@ def energy_per_correct(figures: Sequence[QueryFigures], gains: Gains, *, estimat
     """All joules of the scored queries, wrong and cut answers included, over the number of right answers.
 
     Queries whose prompt has no reference can be neither right nor wrong; their joules buy no right answer and
-    are not in it. A resample draws whole prompts, joules and score together.
+    are not in it. A resample draws whole prompts, joules and score together. Where nothing is right there is no
+    value, and `low` is what a right answer costs at least.
     """
     scored = [query for query in figures if query.correct is not None]
     if not scored:
@@ -90,7 +95,11 @@ def energy_per_correct(figures: Sequence[QueryFigures], gains: Gains, *, estimat
     findings = left_out(scored)
     correct = [float(query.correct is True) for query in measured]
     if not any(correct):
-        return Estimate(value=None, findings=(*findings, Finding(code=FindingCode.NOTHING_CORRECT)))
+        nothing = Finding(code=FindingCode.NOTHING_CORRECT)
+        if estimated or not measured:
+            return Estimate(value=None, findings=(*findings, nothing))
+        least = per_success_interval(column(energies_j(measured)), column(correct))
+        return Estimate(value=None, low=least.low, findings=tuple(dict.fromkeys((*findings, nothing, *least.findings))))
     return energy_per(
         measured,
         correct,
@@ -156,7 +165,7 @@ def _phases_j(measured: Sequence[QueryFigures]) -> dict[str, float]:
         return {}
     return {
         name: value
-        for name in _phase_names(known)
+        for name in phase_names(known)
         # A query without this phase spent nothing in it: that zero is known.
         if (value := divided(math.fsum(each.get(name, 0.0) for each in known), len(known))) is not None
     }
@@ -166,9 +175,4 @@ def _phases_s(figures: Sequence[QueryFigures]) -> dict[str, float]:
     known = [query.phases_s for query in figures]
     if not known or not all(known):
         return {}
-    return {name: math.fsum(each.get(name, 0.0) for each in known) / len(known) for name in _phase_names(known)}
-
-
-def _phase_names(phases: Sequence[object]) -> list[str]:
-    seen = {name for each in phases if isinstance(each, dict) for name in each}
-    return [*(name for name in PHASE_ORDER if name in seen), *sorted(seen - set(PHASE_ORDER))]
+    return {name: math.fsum(each.get(name, 0.0) for each in known) / len(known) for name in phase_names(known)}

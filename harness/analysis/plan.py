@@ -3,7 +3,8 @@
 Model: a prompt's cost in the mode below the line is y, in the mode above it y r, with log r spread by s and
 independent of y. The delta method then gives the ratio of totals over n prompts a relative standard error of
 sqrt((exp(s^2) - 1) (1 + c^2) / n), with c the coefficient of variation of y. With one mode, the same for the mean
-with c = 0. Five pilots know s only within a factor of about two, so this is a forecast, not a promise.
+with c = 0. Of several modes the comparison with the widest interval decides. Five pilots know s only within a factor
+of about two, so this is a forecast, not a promise.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
-from harness.analysis.bootstrap import N_LEAST, TAIL
-from harness.analysis.comparison import compared_modes
+from harness.analysis.bootstrap import N_LEAST, Z, smallest_detectable
+from harness.analysis.comparison import mode_pairs
 from harness.analysis.measured import (
     QueryFigures,
     devices_by_session,
@@ -31,7 +31,6 @@ from harness.units import J_PER_WH, S_PER_MIN
 TARGET = 0.05
 LOG_SD_MOST = 6.0
 """Beyond it the forecast is "hopeless" anyway, and the exponential leaves the floating-point range."""
-Z = NormalDist().inv_cdf(1 - TAIL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +38,8 @@ class Plan:
     """What to expect of a run. Half-widths are relative, of the 95 % interval over prompts.
 
     `of` says of what: the ratio of two modes' joules, or of their seconds where joules are only estimated, or
-    one mode's mean. Unknown is None: fewer than two pilots, or no energy.
+    one mode's mean. `smallest_detectable` is the relative difference of two modes that 80 % of runs of this size tell
+    from none; None with one mode. Unknown is None: fewer than two pilots, or no energy.
     """
 
     of: str
@@ -47,6 +47,7 @@ class Plan:
     n_prompts: int
     log_sd: float | None
     half_width_expected: float | None
+    smallest_detectable: float | None
     target: float
     n_prompts_for_target: int | None
     duration_per_prompt_s: float | None
@@ -97,15 +98,20 @@ def plan(
         }
         for mode in modes
     }
-    relative, log_sd, n_pilots = _spread(costs, modes)
-    pair = compared_modes(modes)
+    spreads = [_spread(costs[above], costs[below], f"{above} over {below}") for above, below in mode_pairs(modes)]
+    ones = dict.fromkeys(costs[modes[0]], 1.0)
+    widest = max(spreads or [_spread(costs[modes[0]], ones, "")], key=lambda each: each.relative or 0.0)
+    relative = widest.relative
     unit = "seconds" if seconds else "joules"
     return Plan(
-        of=f"{unit}, {pair[0]} over {pair[1]}" if pair else f"mean {unit}",
-        n_pilots=n_pilots,
+        of=f"{unit}, {widest.of}" if spreads else f"mean {unit}",
+        n_pilots=widest.n_pilots,
         n_prompts=n_prompts,
-        log_sd=log_sd,
+        log_sd=widest.log_sd,
         half_width_expected=None if relative is None else Z * relative / math.sqrt(n_prompts),
+        smallest_detectable=None
+        if relative is None or not spreads
+        else smallest_detectable(relative / math.sqrt(n_prompts)),
         target=target,
         n_prompts_for_target=None if relative is None else max(N_LEAST, math.ceil((Z * relative / target) ** 2)),
         duration_per_prompt_s=_per_prompt([_mean_duration_s(figures, mode) for mode in modes]),
@@ -114,19 +120,26 @@ def plan(
     )
 
 
-def _spread(costs: Mapping[str, Mapping[str, float]], modes: Sequence[str]) -> tuple[float | None, float | None, int]:
-    """Relative standard error for one prompt, the log sd it comes from, and the pilots behind it."""
-    pair = compared_modes(modes)
-    above = costs[pair[0]] if pair else costs[modes[0]]
-    under = costs[pair[1]] if pair else dict.fromkeys(above, 1.0)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Spread:
+    """The relative standard error for one prompt, the log sd it comes from, and the pilots behind it."""
+
+    of: str
+    relative: float | None
+    log_sd: float | None
+    n_pilots: int
+
+
+def _spread(above: Mapping[str, float], under: Mapping[str, float], of: str) -> _Spread:
     shared = [name for name in above if name in under and above[name] > 0 and under[name] > 0]
     if len(shared) < 2:
-        return None, None, len(shared)
+        return _Spread(of=of, relative=None, log_sd=None, n_pilots=len(shared))
     y = np.array([under[name] for name in shared])
     log_ratios = np.log([above[name] for name in shared]) - np.log(y)
     log_sd = float(log_ratios.std(ddof=1))
     variation = float(y.std(ddof=1) / y.mean())
-    return math.sqrt(math.expm1(min(log_sd, LOG_SD_MOST) ** 2) * (1 + variation**2)), log_sd, len(shared)
+    relative = math.sqrt(math.expm1(min(log_sd, LOG_SD_MOST) ** 2) * (1 + variation**2))
+    return _Spread(of=of, relative=relative, log_sd=log_sd, n_pilots=len(shared))
 
 
 def _mean_duration_s(figures: Sequence[QueryFigures], mode: str) -> float | None:

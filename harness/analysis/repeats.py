@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import TypeVar
 
 from harness.analysis.bootstrap import student_t
-from harness.records import Estimate, Finding, FindingCode, ModeSummary, Summary
+from harness.records import Comparison, Estimate, Finding, FindingCode, ModeSummary, Summary
+
+Figures = TypeVar("Figures", ModeSummary, Comparison)
 
 MODE_FIGURES = (
     "duration_s",
@@ -22,6 +25,7 @@ MODE_FIGURES = (
     "energy_per_correct_j",
     "energy_wh_per_1000",
 )
+COMPARISON_FIGURES = ("energy", "duration", "tokens", "energy_per_token", "difference_j", "energy_per_correct")
 
 
 def with_run_spread(repeats: Sequence[Summary]) -> list[Summary]:
@@ -36,25 +40,24 @@ def with_run_spread(repeats: Sequence[Summary]) -> list[Summary]:
 
 
 def _filled(summary: Summary, repeats: Sequence[Summary]) -> Summary:
-    modes = []
-    for index, mode in enumerate(summary.modes):
-        peers = [other.modes[index] for other in repeats if _asked(other) == _asked(summary)]
-        modes.append(mode.model_copy(update={name: _spread(mode, peers, name) for name in MODE_FIGURES}))
-    update: dict[str, object] = {"modes": tuple(modes), "findings": summary.findings}
-    if sum(_asked(other) == _asked(summary) for other in repeats) > 1:
-        update["findings"] = _without_one_run(summary.findings)
-    if summary.comparison is not None:
-        comparisons = [
-            other.comparison for other in repeats if other.comparison is not None and _asked(other) == _asked(summary)
-        ]
-        headline = summary.comparison.model_copy(
-            update={
-                "energy": _with_runs(summary.comparison.energy, [each.energy for each in comparisons]),
-                "duration": _with_runs(summary.comparison.duration, [each.duration for each in comparisons]),
-            }
-        )
-        update["comparisons"] = (headline, *summary.comparisons[1:])
-    return summary.model_copy(update=update)
+    peers = [other for other in repeats if _asked(other) == _asked(summary)]
+    return summary.model_copy(
+        update={
+            "modes": tuple(
+                _spread(mode, [other.modes[index] for other in peers], MODE_FIGURES)
+                for index, mode in enumerate(summary.modes)
+            ),
+            "comparisons": tuple(
+                _spread(
+                    comparison,
+                    [each for other in peers for each in other.comparisons if _same(each, comparison)],
+                    COMPARISON_FIGURES,
+                )
+                for comparison in summary.comparisons
+            ),
+            "findings": _without_one_run(summary.findings) if len(peers) > 1 else summary.findings,
+        }
+    )
 
 
 def _asked(summary: Summary) -> tuple[tuple[str, int, int, int], ...]:
@@ -62,9 +65,15 @@ def _asked(summary: Summary) -> tuple[tuple[str, int, int, int], ...]:
     return tuple((mode.mode, mode.n_queries, mode.n_failed, mode.n_without_energy) for mode in summary.modes)
 
 
-def _spread(mode: ModeSummary, peers: Sequence[ModeSummary], name: str) -> Estimate:
-    of: Callable[[ModeSummary], Estimate] = lambda each: getattr(each, name)  # noqa: E731
-    return _with_runs(of(mode), [of(peer) for peer in peers])
+def _same(one: Comparison, other: Comparison) -> bool:
+    return (one.numerator, one.denominator) == (other.numerator, other.denominator)
+
+
+def _spread(own: Figures, peers: Sequence[Figures], names: Sequence[str]) -> Figures:
+    """A mode or a comparison with the named estimates' run-to-run half-widths, from the same one in every repeat."""
+    return own.model_copy(
+        update={name: _with_runs(getattr(own, name), [getattr(peer, name) for peer in peers]) for name in names}
+    )
 
 
 def _with_runs(estimate: Estimate, repeats: Sequence[Estimate]) -> Estimate:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from harness.analysis.comparison import compare, compared_modes
+from harness.analysis.comparison import Invalid, comparisons_of
+from harness.analysis.energy_law import fit_law
 from harness.analysis.estimates import gains_of
 from harness.analysis.measured import (
     PARTS,
@@ -46,8 +47,9 @@ def summarise(
     power_idle_w: Estimate,
     n_sessions: int,
     findings: Sequence[Finding],
+    invalid: Invalid | None = None,
 ) -> Summary:
-    """Means, intervals and the comparison of a cell's modes.
+    """Means, intervals and the comparisons of a cell's modes.
 
     Args:
         cell: What was measured.
@@ -61,6 +63,7 @@ def summarise(
         power_idle_w: Watts of the headline boundary with the model loaded and idle.
         n_sessions: Process starts that the queries come from.
         findings: Of the run and its sessions.
+        invalid: Why two modes, numerator first, are no comparison: their switch did nothing.
 
     Returns:
         Gross energies in the headline boundary. Failed queries and queries without energy are counted
@@ -86,10 +89,8 @@ def summarise(
     gains = gains_of(channels)
     by_mode = {name: [query for query in answered if query.mode == name] for name in names}
     modes = tuple(summarise_mode(name, asked[name], by_mode[name], gains, estimated=estimated) for name in names)
-    pair = compared_modes(names)
-    comparison = None
-    if pair is not None and by_mode[pair[0]] and by_mode[pair[1]]:
-        comparison = compare(by_mode[pair[0]], by_mode[pair[1]], gains, modes=pair, estimated=estimated)
+    comparisons = comparisons_of(by_mode, gains, estimated=estimated, invalid=invalid)
+    law = None if estimated else fit_law([query for name in names for query in by_mode[name]], gains)
     return Summary(
         run_id=run_id,
         cell=cell,
@@ -102,8 +103,9 @@ def summarise(
         n_prompts_planned=n_prompts_planned,
         tariff_per_kwh=tariff_per_kwh,
         modes=modes,
-        comparisons=() if comparison is None else (comparison,),
-        findings=gathered(findings, in_order, modes, comparison),
+        comparisons=comparisons,
+        law=None if law is None else law.record,
+        findings=gathered(findings, in_order, modes, comparisons),
     )
 
 
@@ -116,11 +118,14 @@ def gathered(
     run_findings: Sequence[Finding],
     queries: Sequence[QueryRecord],
     modes: Sequence[ModeSummary],
-    comparison: Comparison | None,
+    comparisons: Sequence[Comparison],
 ) -> tuple[Finding, ...]:
     """One finding per doubt: the run's as they are, the queries' with how many, the statistics' once."""
     kept = dict.fromkeys(run_findings)
     codes = {finding.code for finding in kept}
+    broken = [finding for comparison in comparisons for finding in comparison.invalid if finding.code not in codes]
+    kept |= dict.fromkeys(broken)
+    codes |= {finding.code for finding in broken}
     counts: Counter[FindingCode] = Counter()
     details: dict[FindingCode, str] = {}
     for query in queries:
@@ -139,8 +144,9 @@ def gathered(
             for finding in value.findings if isinstance(value, Estimate) else ():
                 where = doubted.setdefault(finding.code, [])
                 where.extend([mode.mode] if mode.mode not in where else [])
-    for finding in () if comparison is None else comparison.energy.findings:
-        doubted.setdefault(finding.code, [])
+    for comparison in comparisons:
+        for finding in comparison.energy.findings:
+            doubted.setdefault(finding.code, [])
     for code, where in doubted.items():
         if code not in codes:
             detail = f"mode {', '.join(where)}" if 0 < len(where) < len(modes) else ""
