@@ -9,19 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from harness.errors import UnknownName, UsageError
+from harness.presets import PAIRED, Preset, preset
 from harness.records import ReasoningSpec, Record
 
 RecordType = TypeVar("RecordType", bound=Record)
 
 CATALOGUE = Path(__file__).parent / "assets" / "models.yaml"
 EMBEDDED_MODEL = "tiny-reasoner"
-PROTOCOL = "paired"
 
 
 def _listed(value: object) -> object:
@@ -38,9 +38,15 @@ def _share(value: object) -> object:
     return value
 
 
+def _protocol(value: object) -> object:
+    """`paired` and `paired-1` are the same, while 1 is its revision here."""
+    return preset(value).name if isinstance(value, str) else value
+
+
 Share = Annotated[float, Field(gt=0, lt=1), BeforeValidator(_share)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 PositiveInt = Annotated[int, Field(gt=0)]
+Protocol = Annotated[str, BeforeValidator(_protocol)]
 
 
 class EngineSpec(Record):
@@ -60,7 +66,7 @@ class RunSpec(Record):
     prompts: str | None = None
     num_prompts: PositiveInt | None = None
     max_new_tokens: PositiveInt | None = None
-    protocol: str = PROTOCOL
+    protocol: Protocol = PAIRED
     until_ci: Share | None = Field(default=None, description="relative half-width at which the run stops")
     two_phase: bool = False
     batch_size: PositiveInt | None = Field(default=None, description="of the batched generation of a two-phase run")
@@ -82,6 +88,48 @@ class RunSpec(Record):
     idle_duration_s: Annotated[float, Field(gt=0)] = 3.0
     warm_up_queries: PositiveInt = 2
     engine: EngineSpec = EngineSpec()
+
+    @property
+    def preset(self) -> Preset:
+        """What the protocol fixes."""
+        return preset(self.protocol)
+
+    @model_validator(mode="after")
+    def _can_be_meant(self) -> Self:
+        """Refuse what contradicts itself.
+
+        Raises:
+            UsageError: Two keys that exclude each other, or one that would turn a published protocol into another.
+        """
+        if self.batch_size is not None and not self.two_phase:
+            raise UsageError(
+                "--batch-size is of the token counts of --two-phase; metering batches is not built yet.",
+                "Add --two-phase, or leave it out: every query then runs alone.",
+            )
+        if self.two_phase and self.until_ci is not None:
+            raise UsageError(
+                "--two-phase counts the tokens of every prompt, so it cannot stop before the last (--until-ci).",
+                "Leave one of them out.",
+            )
+        if self.preset.is_published:
+            for flag in self._departures(self.preset):
+                raise UsageError(
+                    f"{flag}: that would not be {self.protocol} any more, which fixes it.",
+                    f"Leave it out, or use --protocol {PAIRED}. `harness protocols {self.protocol}` has the rest.",
+                )
+        return self
+
+    def _departures(self, published: Preset) -> list[str]:
+        """Flags that a published protocol leaves no room for."""
+        modes = published.modes
+        given = {
+            "--max-new-tokens": self.max_new_tokens is not None,
+            "--mode": self.mode is not None and modes is not None and not set(self.mode) <= set(modes),
+            "--dtype": published.dtype != "auto" and self.dtype not in ("auto", published.dtype),
+            "--until-ci": self.until_ci is not None,
+            "--two-phase": self.two_phase,
+        }
+        return [flag for flag, departs in given.items() if departs]
 
 
 class ModelEntry(Record):
@@ -183,12 +231,16 @@ def load_catalogue(path: str | None = None) -> Catalogue:
 
     Raises:
         UsageError: The file is missing or does not validate.
+        UnknownName: A mechanism or the other half of a pair that is not in it.
     """
     file = Path(path) if path else CATALOGUE
     catalogue = validated(Catalogue, load_yaml(file), str(file))
+    names = {name for entry in catalogue.models for name in (entry.name, entry.source)}
     for entry in catalogue.models:
         if entry.reasoning and entry.reasoning not in catalogue.reasoning:
             raise UnknownName(f"reasoning mechanism of {entry.name}", entry.reasoning, catalogue.reasoning)
+        if entry.pair is not None and entry.pair not in names:
+            raise UnknownName(f"pair of {entry.name}", entry.pair, names, " It must be listed in the same file.")
     return catalogue
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from harness.config import RunSpec, load_catalogue, load_run_spec
 from harness.errors import UnknownName, UsageError
@@ -55,6 +56,71 @@ def test_an_unknown_key_is_refused_with_the_nearest(
 def test_a_value_that_cannot_be_meant_names_its_key(flags: dict[str, object], key: str) -> None:
     with pytest.raises(UsageError, match=key):
         load_run_spec(None, flags)
+
+
+@pytest.mark.parametrize(("written", "share"), [("5%", 0.05), ("0.05", 0.05), (0.05, 0.05), ("2.5 %", 0.025)])
+def test_a_half_width_is_written_in_per_cent_or_as_a_share(written: object, share: float) -> None:
+    assert load_run_spec(None, {"until_ci": written}).until_ci == pytest.approx(share)
+
+
+@pytest.mark.parametrize("written", ["5", "0", "100%", "-5%", "five%", "nan"])
+def test_a_half_width_that_is_no_share_is_refused(written: str) -> None:
+    with pytest.raises(UsageError, match="until_ci"):
+        load_run_spec(None, {"until_ci": written})
+
+
+def test_budgets_are_modes_among_others(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("mode: [off, budget:256, on]\n")
+    assert load_run_spec(str(file), {}).mode == ("off", "budget:256", "on")
+    assert load_run_spec(None, {"mode": "budget:256, off"}).mode == ("budget:256", "off")
+
+
+def test_a_protocol_is_known_by_its_name_with_or_without_its_revision() -> None:
+    assert load_run_spec(None, {}).protocol == "paired"
+    assert load_run_spec(None, {"protocol": "paired-1"}).protocol == "paired"
+    assert load_run_spec(None, {"protocol": "aies-v2"}).protocol == "aies-v2"
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("aies-v3", "aies-v"), ("pared", "paired"), ("paired-2", "paired")])
+def test_an_unknown_protocol_is_refused_with_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(UnknownName, match="protocol") as refusal:
+        load_run_spec(None, {"protocol": name})
+    assert f"Did you mean '{nearest}" in refusal.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"batch_size": 8}, "--batch-size is of the token counts of --two-phase"),
+        ({"two_phase": True, "until_ci": "5%"}, "--two-phase"),
+        ({"protocol": "aies-v2", "two_phase": True}, "--two-phase: that would not be aies-v2 any more"),
+        ({"protocol": "aies-v2", "until_ci": "5%"}, "--until-ci: that would not be aies-v2 any more"),
+        ({"protocol": "aies-v2", "max_new_tokens": 100}, "--max-new-tokens: that would not be aies-v2 any more"),
+        ({"protocol": "aies-v1", "mode": "off,on"}, "--mode: that would not be aies-v1 any more"),
+        ({"protocol": "mlenergy-chat", "mode": "on"}, "--mode: that would not be mlenergy-chat any more"),
+        ({"protocol": "aies-v1", "dtype": "bfloat16"}, "--dtype: that would not be aies-v1 any more"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_by_name(flags: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said) as refusal:
+        load_run_spec(None, flags)
+    assert refusal.value.next_step
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"two_phase": True, "batch_size": 8},
+        {"until_ci": "5%", "repeats": 3, "num_prompts": 200},
+        {"protocol": "aies-v1", "mode": "default", "dtype": "float16", "num_prompts": 20},
+        {"protocol": "aies-v2", "mode": "off,on", "dtype": "bfloat16"},
+        {"protocol": "paired", "max_new_tokens": 100, "mode": "off,on"},
+    ],
+)
+def test_what_goes_together_is_taken(flags: dict[str, object]) -> None:
+    spec = load_run_spec(None, flags)
+    assert RunSpec.model_validate(spec.model_dump(mode="json")) == spec
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [1\n", "just words"])
@@ -110,6 +176,23 @@ def test_an_unknown_mechanism_is_refused_by_name() -> None:
     catalogue = load_catalogue()
     with pytest.raises(UnknownName, match="qwen4"):
         catalogue.mechanism(catalogue.entry("someone/new-model"), "qwen4")
+
+
+def test_the_other_half_of_a_pair_must_be_listed(tmp_path: Path) -> None:
+    models = [{"name": "thinks", "source": "a/thinks", "pair": "answer"}, {"name": "answers", "source": "a/answers"}]
+    file = tmp_path / "models.yaml"
+    file.write_text(yaml.safe_dump({"reasoning": {}, "models": models}))
+    with pytest.raises(UnknownName, match="pair of thinks") as refusal:
+        load_catalogue(str(file))
+    assert "Did you mean 'answers'?" in refusal.value.next_step
+
+
+def test_every_pair_of_the_catalogue_names_its_other_half_both_ways() -> None:
+    catalogue = load_catalogue()
+    paired = [entry for entry in catalogue.models if entry.pair is not None]
+    assert paired
+    for entry in paired:
+        assert catalogue.entry(entry.pair or "").pair == entry.name
 
 
 def test_weight_bytes_follow_precision() -> None:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.config import ModelEntry
+    from harness.config import Catalogue, ModelEntry
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -49,16 +49,25 @@ def main(options: argparse.Namespace) -> int:
         table.add_row(
             entry.name,
             entry.source,
-            ", ".join(mechanism.modes) if mechanism else "default",
+            _modes(catalogue, entry),
             f"{mechanism.proven.date} ({mechanism.proven.transformers})" if mechanism and mechanism.proven else "-",
             entry.aies_class or "-",
-            f"{entry.weight_bytes / 1e9:.2g} GB" if entry.weight_bytes else "?",
+            f"{entry.weight_bytes / 1e9:.3g} GB" if entry.weight_bytes else "?",
         )
     console = PatientConsole(highlight=False)
     console.print(table)
+    console.print(
+        "\nbudget:N ends the thinking by force after N tokens. (pair): two checkpoints, compared as one model."
+    )
     if options.fits:
         console.print(f"\nFit into {memory_bytes / 1e9:.0f} GB with a fifth to spare for the context.")
     return 0
+
+
+def _modes(catalogue: Catalogue, entry: ModelEntry) -> str:
+    from harness.wiring.subject import askable_modes
+
+    return ", ".join(askable_modes(catalogue, entry)) + (" (pair)" if entry.pair else "")
 
 
 def fits(entry: ModelEntry, memory_bytes: int) -> bool:

@@ -15,6 +15,8 @@ examples:
   harness run                                        the embedded model, thinking off and on, no download
   harness run --model qwen3-8b --num-prompts 100     a catalogued model on this machine's GPU
   harness run --model ./my-model --prompts my.jsonl  your model, your prompts
+  harness run --mode off,budget:64,on --until-ci 5%  a thinking budget as well; stop once the ratio is known to 5 %
+  harness run --model qwen3-8b --protocol aies-v2    somebody else's way to measure, to be set beside their numbers
   harness run study.yaml --seed 7                    a run file; flags win over it
   harness run --resume latest                        complete a run that was stopped or killed
 """
@@ -36,13 +38,25 @@ def add_parser(subparsers: Subparsers) -> None:
         "--model", action="append", metavar="NAME|ID|DIR|FILE.gguf", help="may be repeated; ID@COMMIT pins"
     )
     what.add_argument("--models", metavar="FILE", help="another models.yaml")
-    what.add_argument("--mode", metavar="off,on,...", help="default: off,on where the model has both")
+    what.add_argument(
+        "--mode", metavar="off,on,...", help="also low,medium,high,budget:N; default: off,on if it has both"
+    )
     what.add_argument("--reasoning", metavar="NAME", help="how your own model is asked to think: qwen3, granite, ...")
     what.add_argument("--prompts", metavar="SET|FILE|hub:ID@REV:COLUMN", help="chains, everyday, gsm8k, ..., or yours")
     what.add_argument("--num-prompts", type=int, metavar="N", help="a nested sample: 50 are inside 200")
     what.add_argument("--max-new-tokens", type=int, metavar="N", help="the same cap in every mode")
+    what.add_argument("--protocol", metavar="NAME", help="paired (default), or another that `harness protocols` lists")
+    what.add_argument("--scorer", metavar="NAME|FILE.py:FUNCTION", help="for every prompt, instead of its own")
     what.add_argument("--repeats", type=int, metavar="R", help="whole runs of each model (run-to-run spread)")
     what.add_argument("--seed", type=int, metavar="S", help="of the prompts' order and of sampling (default: 0)")
+    enough = parser.add_argument_group("how much is measured")
+    enough.add_argument(
+        "--until-ci", metavar="5%", help="stop at this relative half-width of the ratio (of one mode: of its mean)"
+    )
+    enough.add_argument(
+        "--two-phase", action="store_true", help="all prompts' token counts times a measured energy law"
+    )
+    enough.add_argument("--batch-size", type=int, metavar="N", help="of the token counts of --two-phase")
     how = parser.add_argument_group("how it is run")
     how.add_argument("--dtype", metavar="D", help="auto, float32, bfloat16, float16")
     how.add_argument("--quantization", metavar="Q", help="none, int8, int4, fp8")

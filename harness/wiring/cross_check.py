@@ -8,7 +8,7 @@ from harness.attribution import exclusive
 from harness.meter.beside.cross_check import CodecarbonTracker, OtherEnergies
 from harness.pipeline import Observer
 from harness.protocols import EnergyCurve
-from harness.records import Attribution, CrossCheck, Prompt, QueryRecord, Reading
+from harness.records import Attribution, CrossCheck, Prompt, QueryRecord, Reading, Stopping
 
 
 class CrossCheckedObserver(Observer):
@@ -27,11 +27,19 @@ class CrossCheckedObserver(Observer):
         """What the other program measured; None: it was never begun."""
         return None if self._tracker is None else self._tracker.stop()
 
-    def stage(self, name: str) -> None:
+    def stage(self, name: str, mode: str | None = None) -> None:
         """The queries are over with `idle_after`."""
         if name == "idle_after":
             self.end()
-        self._observer.stage(name)
+        self._observer.stage(name, mode)
+
+    def lengths(self, n_done: int, n_all: int) -> None:
+        """Passed on."""
+        self._observer.lengths(n_done, n_all)
+
+    def looked(self, n_prompts: int, stopping: Stopping) -> None:
+        """Passed on."""
+        self._observer.looked(n_prompts, stopping)
 
     def query(self, record: QueryRecord) -> None:
         """Passed on."""

@@ -10,18 +10,16 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from harness.config import ModelEntry, RunSpec, load_catalogue
+from harness.config import Catalogue, ModelEntry, RunSpec, load_catalogue
 from harness.environment.machine import visible_gpus
 from harness.environment.nvml import Nvml, open_nvml
-from harness.errors import EnvironmentFault, UnknownName, UsageError
+from harness.errors import EnvironmentFault, UsageError
 from harness.prompts.catalogue import parse
 from harness.protocols import Engine, Reasoning
 from harness.reasoning.switch import FamilyReasoning
-from harness.records import (
-    Cell,
-    EngineOptions,
-    PromptSet,
-)
+from harness.records import Cell, EngineOptions, PairedCheckpoint, PromptSet
+from harness.scoring.catalogue import scorer_identity
+from harness.wiring.subject import Subject, subject_of
 
 N_PILOT = 5
 EMBEDDED_SET, EVERYDAY_SET = "chains", "everyday"
@@ -29,11 +27,14 @@ CAPS = {EMBEDDED_SET: 128}
 CAP = 2048
 COUNTS = {EMBEDDED_SET: 100}
 COUNT = 50
+LENGTHS_COUNT = 400
+"""Prompts of a two-phase run, whose token counts cost a batch's share each."""
+LENGTHS_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One cell, and what it takes to measure it."""
+    """One cell, and what it takes to measure it. `pair_*`: of the other checkpoint, where there are two."""
 
     cell: Cell
     entry: ModelEntry
@@ -41,12 +42,26 @@ class Job:
     prompt_set: PromptSet
     device: str
     spec: RunSpec
+    pair_entry: ModelEntry | None = None
+    pair_reasoning: Reasoning | None = None
 
     @property
     def n_prompts(self) -> int:
-        """How many prompts the run takes."""
-        wanted = self.spec.num_prompts or COUNTS.get(self.prompt_set.name, COUNT)
-        return min(wanted, len(self.prompt_set.prompts))
+        """How many prompts the run takes at most."""
+        n_all = len(self.prompt_set.prompts)
+        wanted = self.spec.num_prompts or self.spec.preset.num_prompts
+        if wanted is None and self.spec.until_ci is not None:
+            wanted = n_all
+        if wanted is None and self.spec.two_phase:
+            wanted = LENGTHS_COUNT
+        return min(wanted or COUNTS.get(self.prompt_set.name, COUNT), n_all)
+
+    @property
+    def hint(self) -> str | None:
+        """What else could be measured with this model; None: nothing that one would not think of."""
+        if self.entry.pair is None or self.spec.mode is not None or self.spec.preset.is_published:
+            return None
+        return f"{self.entry.name} has a pair, {self.entry.pair}: --mode off,on compares the two."
 
 
 def jobs_of(spec: RunSpec, cells: Sequence[Cell] = ()) -> list[Job]:
@@ -57,52 +72,67 @@ def jobs_of(spec: RunSpec, cells: Sequence[Cell] = ()) -> list[Job]:
         cells: Those of a run that is resumed; they are taken as they are instead of being worked out again.
 
     Raises:
-        HarnessError: A model, mode, prompt set or device that does not exist or cannot be used here.
+        HarnessError: A model, mode, prompt set, scorer or device that does not exist or cannot be used here.
     """
     device = _device(spec.device)
     catalogue = load_catalogue(spec.models)
     if cells:
-        by_name = {cell.model: catalogue.entry(_reference(cell)) for cell in cells}
-        return [_job(spec, device, by_name[cell.model], cell) for cell in cells]
-    found = []
-    for name in spec.model:
-        entry = catalogue.entry(name)
-        mechanism = catalogue.mechanism(entry, spec.reasoning)
-        reasoning = FamilyReasoning(mechanism)
-        modes = _modes(spec, entry, reasoning)
-        prompt_set = _prompt_set(spec, entry)
-        source = source_of(entry)
-        for repeat in range(spec.repeats):
-            cell = Cell(
-                model=entry.name,
-                source=entry.source,
-                revision=_revision(source, entry),
-                engine=EngineOptions(
-                    device=device.partition(":")[0],
-                    attention=spec.engine.attention,
-                    n_threads=spec.engine.n_threads,
-                ),
-                dtype=spec.dtype,
-                quantization=spec.quantization,
-                trust_remote_code=spec.trust_remote_code,
-                prompt_set=prompt_set.name,
-                prompt_set_sha256=prompt_set.sha256,
-                protocol="paired-1",
-                modes=modes,
-                reasoning=mechanism,
-                max_new_tokens=spec.max_new_tokens or _cap(prompt_set, source),
-                seed=spec.seed,
-                repeat=repeat,
-            )
-            found.append(
-                Job(cell=cell, entry=entry, reasoning=reasoning, prompt_set=prompt_set, device=device, spec=spec)
-            )
-    return found
+        return [_resumed(spec, device, catalogue, cell) for cell in cells]
+    return [job for name in spec.model for job in _of_model(spec, device, catalogue, catalogue.entry(name))]
 
 
-def _job(spec: RunSpec, device: str, entry: ModelEntry, cell: Cell) -> Job:
-    """The job of a cell that exists; refused where its prompts have changed."""
-    prompt_set = _prompt_set(spec, entry)
+def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntry) -> list[Job]:
+    """One job per repeat of a model."""
+    protocol, subject = spec.preset, subject_of(spec, catalogue, entry)
+    prompt_set, source = _prompt_set(spec, entry, protocol.order), source_of(entry)
+    max_new_tokens, caps = _caps(spec, subject, prompt_set, source)
+    cell = Cell(
+        model=entry.name,
+        source=entry.source,
+        revision=_revision(source, entry),
+        engine=EngineOptions(
+            device=device.partition(":")[0],
+            attention=spec.engine.attention,
+            n_threads=spec.engine.n_threads,
+        ),
+        dtype=protocol.dtype if spec.dtype == "auto" else spec.dtype,
+        quantization=spec.quantization,
+        trust_remote_code=spec.trust_remote_code,
+        prompt_set=prompt_set.name,
+        prompt_set_sha256=prompt_set.sha256,
+        protocol=protocol.protocol,
+        modes=subject.modes,
+        reasoning=subject.reasoning,
+        pair=_paired_checkpoint(subject),
+        max_new_tokens=max_new_tokens,
+        caps=caps,
+        min_new_tokens={mode: least for mode, least in protocol.min_new_tokens.items() if mode in subject.modes},
+        sampling=protocol.sampling,
+        order=protocol.order,
+        warm_up=protocol.warm_up,
+        scorer=scorer_identity(spec.scorer) if spec.scorer is not None else None,
+        seed=spec.seed,
+        lengths_batch_size=(spec.batch_size or LENGTHS_BATCH_SIZE) if spec.two_phase else None,
+    )
+    return [
+        Job(
+            cell=cell.model_copy(update={"repeat": repeat}),
+            entry=entry,
+            reasoning=FamilyReasoning(subject.reasoning),
+            prompt_set=prompt_set,
+            device=device,
+            spec=spec,
+            pair_entry=subject.pair,
+            pair_reasoning=FamilyReasoning(subject.pair_reasoning) if subject.pair else None,
+        )
+        for repeat in range(spec.repeats)
+    ]
+
+
+def _resumed(spec: RunSpec, device: str, catalogue: Catalogue, cell: Cell) -> Job:
+    """The job of a cell that exists; refused where its prompts or its scorer have changed."""
+    entry = catalogue.entry(_reference(cell))
+    prompt_set = _prompt_set(spec, entry, cell.order)
     if prompt_set.sha256 != cell.prompt_set_sha256:
         raise UsageError(
             f"The prompt set {cell.prompt_set!r} is not the one that this run began with.",
@@ -113,37 +143,79 @@ def _job(spec: RunSpec, device: str, entry: ModelEntry, cell: Cell) -> Job:
             f"This run was measured on {cell.engine.device}, and here it would be {device}.",
             f"Add --device {cell.engine.device}, or start a new run.",
         )
-    reasoning = FamilyReasoning(cell.reasoning)
-    return Job(cell=cell, entry=entry, reasoning=reasoning, prompt_set=prompt_set, device=device, spec=spec)
+    scorer = scorer_identity(spec.scorer) if spec.scorer is not None else None
+    if scorer != cell.scorer:
+        raise UsageError(
+            f"This run was scored by {cell.scorer or 'the scorers of its prompts'}, and here it would be {scorer}.",
+            "Restore the scorer's file, or start a new run.",
+        )
+    return Job(
+        cell=cell,
+        entry=entry,
+        reasoning=FamilyReasoning(cell.reasoning),
+        prompt_set=prompt_set,
+        device=device,
+        spec=spec,
+        pair_entry=catalogue.entry(_reference(cell.pair)) if cell.pair else None,
+        pair_reasoning=FamilyReasoning(cell.pair.reasoning) if cell.pair else None,
+    )
 
 
-def _reference(cell: Cell) -> str:
-    return cell.source if cell.source.startswith(("embedded:", "/")) else f"{cell.source}@{cell.revision}"
+def _reference(checkpoint: Cell | PairedCheckpoint) -> str:
+    if checkpoint.source.startswith(("embedded:", "/")):
+        return checkpoint.source
+    return f"{checkpoint.source}@{checkpoint.revision}"
+
+
+def _paired_checkpoint(subject: Subject) -> PairedCheckpoint | None:
+    if subject.pair is None:
+        return None
+    return PairedCheckpoint(
+        model=subject.pair.name,
+        source=subject.pair.source,
+        revision=_revision(source_of(subject.pair), subject.pair),
+        reasoning=subject.pair_reasoning,
+        modes=subject.pair_modes,
+    )
+
+
+def _caps(spec: RunSpec, subject: Subject, prompt_set: PromptSet, source: str) -> tuple[int, dict[str, int]]:
+    """The token cap, and by mode where a protocol's modes have unequal ones.
+
+    Raises:
+        UsageError: The protocol's cap is more than the model's whole context.
+    """
+    by_mode = {mode: cap for mode in subject.modes if (cap := spec.preset.cap(mode)) is not None}
+    if not by_mode:
+        return spec.max_new_tokens or _cap(prompt_set, source), {}
+    most, context = max(by_mode.values()), _context(source)
+    if context is not None and most >= context:
+        raise UsageError(
+            f"{spec.protocol} lets a model write {most:,} tokens, and the context of {subject.entry.name} holds "
+            f"{context:,}.",
+            "Choose another model, or --protocol paired.",
+        )
+    return most, by_mode if len(set(by_mode.values())) > 1 else {}
 
 
 def _cap(prompt_set: PromptSet, source: str) -> int:
     """The token cap where none is given: half of a small model's context is left to the prompt."""
-    cap = CAPS.get(prompt_set.name, CAP)
+    cap, context = CAPS.get(prompt_set.name, CAP), _context(source)
+    return min(cap, context // 2) if context is not None else cap
+
+
+def _context(source: str) -> int | None:
+    """Tokens that a model on this machine's disk can hold; None: not known before it is loaded."""
     config = Path(source) / "config.json"
     if not config.is_file():
-        return cap
+        return None
     context = json.loads(config.read_text(encoding="utf-8")).get("max_position_embeddings")
-    return min(cap, context // 2) if isinstance(context, int) and context > 1 else cap
+    return context if isinstance(context, int) and context > 1 else None
 
 
-def _modes(spec: RunSpec, entry: ModelEntry, reasoning: Reasoning) -> tuple[str, ...]:
-    """The modes asked for, or off and on where the model has both, or all that it has."""
-    if spec.mode is None:
-        return ("off", "on") if {"off", "on"} <= set(reasoning.modes) else reasoning.modes
-    for mode in spec.mode:
-        if mode not in reasoning.modes:
-            family = "" if entry.reasoning else " If its family is known, name it: --reasoning qwen3."
-            raise UnknownName("mode", mode, reasoning.modes, f" These are the modes of {entry.name}.{family}")
-    return tuple(dict.fromkeys(spec.mode))
-
-
-def _prompt_set(spec: RunSpec, entry: ModelEntry) -> PromptSet:
-    return parse(spec.prompts or entry.prompts or EVERYDAY_SET).load(spec.seed)
+def _prompt_set(spec: RunSpec, entry: ModelEntry, order: str) -> PromptSet:
+    source = parse(spec.prompts or spec.preset.prompts or entry.prompts or EVERYDAY_SET)
+    return source.load(None if order == "stored" else spec.seed)
 
 
 def source_of(entry: ModelEntry) -> str:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 
 import harness
+from harness.analysis.lengths import length_figures
+from harness.analysis.sequential import looks
+from harness.analysis.stopping import stopping_now
+from harness.analysis.two_phase import law_prompts
 from harness.clock import SessionClock, utc_now
-from harness.config import RunSpec
+from harness.config import ModelEntry, RunSpec
 from harness.environment.census import NOT_THE_MODELS_ALONE, Census, scope_findings
 from harness.environment.cpu_time import CpuTime
 from harness.environment.machine import git_commit, site, visible_gpus
@@ -20,20 +26,25 @@ from harness.meter.beside.cross_check import CodecarbonTracker
 from harness.meter.meter import SessionMeter
 from harness.meter.recorder import SamplerProcess
 from harness.pipeline import Observer, Session, refuse_precision
-from harness.protocols import Engine, Scorer
+from harness.protocols import Engine, Reasoning, Scorer
 from harness.reasoning.proof import check_switch
 from harness.records import (
     Attribution,
     Boundary,
+    Cell,
     Channel,
     EngineFacts,
     Finding,
     FindingCode,
+    LengthRecord,
     Prompt,
+    QueryRecord,
     RunManifest,
+    Stopping,
 )
 from harness.schedule import Schedule
 from harness.scoring.catalogue import scorer
+from harness.scoring.own import is_own
 from harness.store.run_directory import RunDirectory
 from harness.wiring.cross_check import CrossCheckedObserver, cross_check
 from harness.wiring.jobs import N_PILOT, Job, engine_class, source_of
@@ -64,23 +75,35 @@ def _measure(
     job: Job, store: RunDirectory, run_path: Path, observer: Observer, *, pilot_only: bool, command: Sequence[str]
 ) -> str:
     spec, clock = job.spec, SessionClock()
+    prompts = _prompts(job)
     schedule = Schedule(
         cell=job.cell,
-        prompts=job.prompt_set.prompts[: job.n_prompts],
+        prompts=prompts,
         finished=store.finished(),
         n_pilot=N_PILOT,
         pilot_only=pilot_only,
         idle_duration_s=spec.idle_duration_s,
         n_warm_up=spec.warm_up_queries,
         store_text=spec.store_text,
+        looks=() if spec.until_ci is None else looks(job.n_prompts),
     )
-    if not schedule.queries():
+    if job.cell.lengths_batch_size is not None and _lengths_known(store, job):
+        schedule = schedule.measuring(_chosen(store.lengths(), job.cell))
+    if not schedule.n_queries():
         return "finished"
-    scorers = _scorers(job.prompt_set.prompts[: job.n_prompts])
+    if _settled(store, job, schedule.looks):
+        return "settled"
+    with chdir(spec.working_dir or "."):  # where a relative path of a scorer's file begins
+        scorers = _scorers(prompts)
     boards = sampled_boards(spec, job.device)
     zones = rapl_zones()
     rapl = any(zone.moving for zone in zones) and all(zone.readable for zone in zones)
     cpu_time = CpuTime()
+    if job.cell.lengths_batch_size is not None and not boards and not rapl:
+        raise NoSensor(
+            "--two-phase fits measured joules, and nothing here can be measured.",
+            "Leave it out: without a sensor every prompt is timed. `harness doctor` shows what is missing.",
+        )
     cards = cards_of(boards, lambda: observer.stage("sensor"))
     recorder = SamplerProcess(nvml_uuids=boards, cards=cards, rapl=rapl, estimate=not boards and not rapl)
     meter = SessionMeter(recorder)
@@ -97,6 +120,7 @@ def _measure(
         scorers=scorers,
         observer=watched,
         cpu_time=cpu_time.read if rapl and cpu_time.is_readable else None,
+        choose=lambda lengths: _chosen(lengths, job.cell),
     )
     read_boards = set(boards)
     if boards:
@@ -132,8 +156,11 @@ def _measure(
         if any(finding.code in NOT_THE_MODELS_ALONE for finding in findings):
             session.attribution = Attribution.WHOLE_BOARD
 
-    def announce(facts: EngineFacts, channels: tuple[Channel, ...]) -> None:
+    def announce(facts: tuple[EngineFacts, ...], channels: tuple[Channel, ...]) -> None:
         gpu = any(channel.boundary is Boundary.GPU_BOARD for channel in channels)
+        headline = Boundary.GPU_BOARD if gpu else Boundary.HOST
+        if spec.until_ci is not None:
+            session.look = lambda: _stopping(store.queries(), job, headline)
         if gpu and job.entry.source.startswith("embedded:"):
             findings.append(Finding(code=FindingCode.TINY_MODEL_ON_GPU))
         findings.extend(doubts_of(cards, read_boards))
@@ -149,11 +176,13 @@ def _measure(
                 command=tuple(command),
                 git_commit=git_commit(Path(harness.__file__).parent),
                 site=site(sampled_boards(job.spec, job.device)),
-                engine=facts,
+                engine=facts[0],
+                engine_of_pair=facts[1] if len(facts) > 1 else None,
                 channels=channels,
-                headline=Boundary.GPU_BOARD if gpu else Boundary.HOST,
+                headline=headline,
                 meter_gpus=spec.meter_gpus,
                 n_prompts=job.n_prompts,
+                until_ci=spec.until_ci,
                 store_text=spec.store_text,
                 tariff_per_kwh=spec.tariff,
                 sensor_cards=tuple(cards.values()),
@@ -182,12 +211,51 @@ def _refused_or_noted(job: Job, facts: EngineFacts, engine: Engine) -> list[Find
     refuse_precision(precision, accepted=job.spec.accept_precision)
     if precision is not None:
         findings.append(precision)
+    if job.spec.preset.is_published:
+        return findings  # somebody else's protocol is followed, faults included
     prompts = job.prompt_set.prompts[:N_PILOT]
-    rendered = {mode: [engine.render(prompt, mode) for prompt in prompts] for mode in job.cell.modes}
-    same = check_switch(rendered, {})
-    if same:
-        raise InvalidMeasurement(f"{same[0].code.sentence} ({same[0].detail})", same[0].code.next_step)
+    resident = [mode for mode in job.cell.modes if engine.ready(mode)]
+    rendered = {mode: [engine.render(prompt, mode) for prompt in prompts] for mode in resident}
+    for fault in check_switch(job.cell, rendered=rendered).findings:
+        raise InvalidMeasurement(f"{fault.code.sentence} ({fault.detail})", fault.code.next_step)
     return findings
+
+
+def _prompts(job: Job) -> tuple[Prompt, ...]:
+    """The run's prompts, with the scorer that the user named for all of them."""
+    prompts = job.prompt_set.prompts[: job.n_prompts]
+    name = job.spec.scorer
+    if name is None:
+        return prompts
+    # The user's own may judge an answer by itself; the others need a reference.
+    return tuple(
+        replace(prompt, scorer=name) if prompt.reference is not None or is_own(name) else prompt for prompt in prompts
+    )
+
+
+def _lengths_known(store: RunDirectory, job: Job) -> bool:
+    return len(store.lengths()) >= job.n_prompts * len(job.cell.modes)
+
+
+def _chosen(lengths: Sequence[LengthRecord], cell: Cell) -> frozenset[str]:
+    """The prompts of a two-phase run that are measured one by one: for the law, and to check it."""
+    chosen = law_prompts(length_figures(lengths), modes=cell.modes, seed=cell.seed)
+    return frozenset(chosen.fitted) | frozenset(chosen.held_out)
+
+
+def _settled(store: RunDirectory, job: Job, looks_at: tuple[int, ...]) -> bool:
+    """Whether what is on disk is enough already. Only asked of a run that stops by itself."""
+    queries = store.queries()
+    manifests = [manifest for number in store.sessions() if (manifest := store.manifest(number))]
+    if not looks_at or not queries or not manifests:
+        return False
+    return _stopping(queries, job, manifests[-1].headline).settled
+
+
+def _stopping(queries: Sequence[QueryRecord], job: Job, headline: Boundary) -> Stopping:
+    target = job.spec.until_ci
+    assert target is not None  # only asked of a run that stops by itself
+    return stopping_now(queries, modes=job.cell.modes, headline=headline, target=target, n_most=job.n_prompts)
 
 
 def _scorers(prompts: Sequence[Prompt]) -> dict[str, Scorer]:
@@ -195,11 +263,22 @@ def _scorers(prompts: Sequence[Prompt]) -> dict[str, Scorer]:
 
 
 def _engine(job: Job, clock: SessionClock) -> Engine:
+    own = _checkpoint(job, clock, job.entry, job.cell.revision, job.reasoning)
+    pair = job.cell.pair
+    if pair is None or job.pair_entry is None or job.pair_reasoning is None:
+        return own
+    from harness.engine.paired import PairedEngine
+
+    other = _checkpoint(job, clock, job.pair_entry, pair.revision, job.pair_reasoning)
+    return PairedEngine(own, other, pair.modes)
+
+
+def _checkpoint(job: Job, clock: SessionClock, entry: ModelEntry, revision: str, reasoning: Reasoning) -> Engine:
     transformers_engine = engine_class()
     return transformers_engine(
-        source=source_of(job.entry),
-        revision=job.cell.revision,
-        reasoning=job.reasoning,
+        source=source_of(entry),
+        revision=revision,
+        reasoning=reasoning,
         clock=clock,
         device=job.device,
         dtype=job.cell.dtype,
@@ -207,6 +286,8 @@ def _engine(job: Job, clock: SessionClock) -> Engine:
         attention=job.cell.engine.attention,
         trust_remote_code=job.cell.trust_remote_code,
         n_threads=_n_threads(job),
+        sampling=job.cell.sampling,
+        min_new_tokens=job.cell.min_new_tokens,
     )
 
 
