@@ -5,23 +5,28 @@
 A session is tiled without holes: start_up, load, warm_up, idle_before, then queries with a gap before each,
 idle_after, shut_down. The energies of the tiles add up to the sensor's last reading minus its first. A query is
 written once its energy is final, after the raw readings it was computed from.
+
+Of a pair of checkpoints each is loaded in turn; idle_after, load, warm_up and idle_before then stand between two
+blocks. A two-phase session has its batches (lengths) before its queries.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.attribution import exclusive
 from harness.attribution.host import HostLoad, withheld
 from harness.clock import ClockOffsets, clock_offsets, utc_now
-from harness.errors import CellFailed, InvalidMeasurement, OutOfMemory, UsageError
+from harness.errors import CellFailed, HarnessError, InvalidMeasurement, OutOfMemory, ScoringFailed, UsageError
 from harness.meter.meter import SessionMeter
 from harness.meter.sampler_stats import late_findings
 from harness.protocols import Clock, EnergyCurve, Engine, RunStore, Scorer
 from harness.records import (
     Attribution,
+    Boundary,
     Channel,
     CpuUse,
     Edge,
@@ -30,6 +35,8 @@ from harness.records import (
     FindingCode,
     Generation,
     IntervalRecord,
+    LengthRecord,
+    Method,
     Output,
     Prompt,
     QueryRecord,
@@ -37,8 +44,9 @@ from harness.records import (
     Score,
     Segment,
     SessionEnd,
+    Stopping,
 )
-from harness.schedule import Schedule, query_seed
+from harness.schedule import Block, Round, Schedule, batch_seed, n_prompts_for_block, query_seed
 
 WARM_UP_TOKENS = 16
 SETTLE_S = 0.5
@@ -52,8 +60,19 @@ SEGMENT_PERIOD_S = 2.0
 class Observer:
     """What a caller may want to see of a session while it runs. The default sees nothing."""
 
-    def stage(self, name: str) -> None:
-        """The session enters a stage: `sensor`, `load`, `warm_up`, `idle_before`, `queries`, `idle_after`."""
+    def stage(self, name: str, mode: str | None = None) -> None:
+        """The session enters a stage.
+
+        Args:
+            name: `sensor`, `load`, `warm_up`, `idle_before`, `lengths` (of a two-phase run), `queries`, `idle_after`.
+            mode: Of a load: one that the loaded checkpoint answers in.
+        """
+
+    def lengths(self, n_done: int, n_all: int) -> None:
+        """So many answers of a two-phase run were generated in batches."""
+
+    def looked(self, n_prompts: int, stopping: Stopping) -> None:
+        """A run that stops by itself has looked at its interval."""
 
     def query(self, record: QueryRecord) -> None:
         """A query is final and on disk."""
@@ -73,6 +92,7 @@ class _Pending:
     prompt: Prompt
     mode: str
     seed: int
+    block: int
     time_start_s: float
     time_end_s: float
     generation: Generation | None
@@ -97,6 +117,10 @@ class Session:
     """Asked between queries whether others use the host; None: they are not looked for."""
     conclude: Callable[[], Sequence[Finding]] | None = None
     """Asked once, when all raw readings are on disk, what they give to doubt about the session."""
+    look: Callable[[], Stopping] | None = None
+    """Of a run that stops by itself: asked, with whole prompts on disk, how far it has come."""
+    choose: Callable[[Sequence[LengthRecord]], frozenset[str]] | None = None
+    """Of a two-phase run: which prompts are measured one by one, once all token counts are known."""
     _host: HostLoad = field(default_factory=HostLoad)
     _tile_start_s: float | None = None
     _next_segment_s: float = 0.0
@@ -104,18 +128,25 @@ class Session:
     _offsets: ClockOffsets | None = None
     _pending: list[_Pending] = field(default_factory=list)
     _pending_tiles: list[tuple[str, float | None, float]] = field(default_factory=list)
+    _durations_s: dict[str, list[float]] = field(default_factory=dict)
+    _n_blocks: int = 0
+    _n_looked: int = 0
 
     def run(
-        self, announce: Callable[[EngineFacts, tuple[Channel, ...]], None], check: Callable[[EngineFacts], None]
+        self,
+        announce: Callable[[tuple[EngineFacts, ...], tuple[Channel, ...]], None],
+        check: Callable[[EngineFacts], None],
     ) -> str:
         """Measure everything that is not on disk yet.
 
         Args:
-            announce: Called once the model is loaded, before the first query; writes the manifest.
-            check: Called with the facts of the loaded model; raises where it must not be measured.
+            announce: Called once every checkpoint was loaded, before the first query, with the facts of the cell's own
+                first; writes the manifest.
+            check: Called with the facts of each loaded checkpoint; raises where it must not be measured.
 
         Returns:
-            How the session ended: `finished`, or `stopped` after the pilot or for want of a sensor.
+            How the session ended: `finished`; `settled` where the run's interval is as narrow as asked for; `stopped`
+            after the pilot or for want of a sensor.
 
         Raises:
             HarnessError: Whatever the engine, the meter or the store cannot do. What is final is on disk.
@@ -126,11 +157,15 @@ class Session:
         status = "failed"
         try:
             self._prepare(announce, check)
-            self._queries()
+            if self.schedule.cell.lengths_batch_size is not None:
+                self._lengths()
+            settled = self._queries()
             self.observer.stage("idle_after")
             self._settle()
             self._idle("idle_after")
-            status = "stopped" if self.schedule.pilot_only or self.meter.lost else "finished"
+            status = "settled" if settled else "finished"
+            if self.schedule.pilot_only or self.meter.lost:
+                status = "stopped"
         except KeyboardInterrupt:
             status = "interrupted"
             raise
@@ -143,34 +178,62 @@ class Session:
         return status
 
     def _prepare(
-        self, announce: Callable[[EngineFacts, tuple[Channel, ...]], None], check: Callable[[EngineFacts], None]
+        self,
+        announce: Callable[[tuple[EngineFacts, ...], tuple[Channel, ...]], None],
+        check: Callable[[EngineFacts], None],
     ) -> None:
+        cell = self.schedule.cell
         self._tile("start_up", self.clock.now_s())
-        self.observer.stage("load")
-        facts = self.engine.load()
-        self._tile("load", self.clock.now_s())
-        check(facts)
-        announce(facts, self.meter.channels)
+        facts: list[EngineFacts] = []
+        # The second of a pair first: its rounds begin with the cell's own, which stays.
+        for modes in filter(None, (cell.pair.modes if cell.pair else (), self._own_modes())):
+            self.observer.stage("load", modes[0])
+            facts.insert(0, self.engine.load(modes[0]))
+            self._tile("load", self.clock.now_s())
+            check(facts[0])
+        announce(tuple(facts), self.meter.channels)
+        self._settle_in()
+
+    def _own_modes(self) -> tuple[str, ...]:
+        """The modes of the cell's own checkpoint."""
+        cell = self.schedule.cell
+        return cell.modes if cell.pair is None else tuple(mode for mode in cell.modes if mode not in cell.pair.modes)
+
+    def _settle_in(self) -> None:
+        """Warm the resident checkpoint up, measure how much it draws idle, and wake it again."""
         self.observer.stage("warm_up")
-        for prompt in self.schedule.prompts[: self.schedule.n_warm_up]:
-            for mode in self.schedule.cell.modes:
-                self._warm_up(prompt, mode)
-        self._tile("warm_up", self.clock.now_s())
+        if self.schedule.cell.warm_up:
+            self._warm_up(self.schedule.n_warm_up)
         self.observer.stage("idle_before")
         self._settle()
         self._idle("idle_before")
-        # Clocks and threads went to sleep meanwhile; the first query must not pay for waking them.
-        for mode in self.schedule.cell.modes:
-            self._warm_up(self.schedule.prompts[0], mode)
+        if self.schedule.cell.warm_up:
+            # Clocks and threads went to sleep meanwhile; the first query must not pay for waking them.
+            self._warm_up(1)
+
+    def _warm_up(self, n_prompts: int) -> None:
+        cell = self.schedule.cell
+        for prompt in self.schedule.prompts[:n_prompts]:
+            for mode in filter(self.engine.ready, cell.modes):
+                try:
+                    generation = self.engine.generate(prompt, mode, min(WARM_UP_TOKENS, cell.cap(mode)), cell.seed)
+                except (UsageError, CellFailed):
+                    continue  # a prompt that does not fit is reported where it is measured
+                self._durations_s.setdefault(mode, []).append(generation.time_end_s - generation.time_start_s)
         self._tile("warm_up", self.clock.now_s())
 
-    def _warm_up(self, prompt: Prompt, mode: str) -> None:
-        try:
-            self.engine.generate(
-                prompt, mode, min(WARM_UP_TOKENS, self.schedule.cell.max_new_tokens), self.schedule.cell.seed
-            )
-        except (UsageError, CellFailed):
-            return  # a prompt that does not fit is reported where it is measured
+    def _hold(self, mode: str) -> None:
+        """Make the checkpoint that answers in `mode` the resident one. Nothing of that is in a query."""
+        if self.engine.ready(mode):
+            return
+        self.observer.stage("idle_after")
+        self._settle()
+        self._idle("idle_after")
+        self.observer.stage("load", mode)
+        self.engine.load(mode)
+        self._tile("load", self.clock.now_s())
+        self._settle_in()
+        self.observer.stage("queries")
 
     def _settle(self) -> None:
         self.clock.sleep_until(self.clock.now_s() + SETTLE_S)
@@ -180,17 +243,108 @@ class Session:
         self.clock.sleep_until(self.clock.now_s() + self.schedule.idle_duration_s)
         self._tile(name, self.clock.now_s())
 
-    def _queries(self) -> None:
-        queries = self.schedule.queries()
+    def _lengths(self) -> None:
+        """Two-phase: the token counts of all prompts, generated in batches; then only some are measured one by one."""
+        cell, prompts = self.schedule.cell, self.schedule.prompts
+        known = {(length.prompt_id, length.mode) for length in self.store.lengths()}
+        n_all = len(prompts) * len(cell.modes)
+        self.observer.stage("lengths")
+        for mode in cell.modes:
+            left = [place for place in enumerate(prompts) if (place[1].prompt_id, mode) not in known]
+            while left:
+                n_batch = cell.lengths_batch_size or 1
+                self._batch(tuple(left[:n_batch]), mode)
+                left = left[n_batch:]
+                self.observer.lengths(n_all - len(left), n_all)
+                self._write_readings(self.meter.collect())
+        if self.choose is not None:
+            self.schedule = self.schedule.measuring(self.choose(self.store.lengths()))
+
+    def _batch(self, batch: tuple[tuple[int, Prompt], ...], mode: str, findings: tuple[Finding, ...] = ()) -> None:
+        """Generate one batch and store what it took; one that does not fit is halved."""
+        cell = self.schedule.cell
+        seed = batch_seed(cell, mode, batch[0][1].prompt_id)
+        generations: tuple[Generation | None, ...]
+        try:
+            generations = self.engine.generate_batch([prompt for _, prompt in batch], mode, cell.cap(mode), seed)
+        except (OutOfMemory, CellFailed, UsageError) as error:
+            if len(batch) > 1:
+                split = Finding(code=FindingCode.BATCH_SPLIT)
+                half = len(batch) // 2
+                self._batch(batch[:half], mode, (split,))
+                self._batch(batch[half:], mode, (split,))
+                return
+            generations, findings = (None,), (_failure(error),)
+        else:
+            self._tile("gap", generations[0].time_start_s, Edge.WORK_BEGINS)
+            self._tile("lengths", generations[0].time_end_s, Edge.WORK_ENDS)
+        for (index, prompt), generation in zip(batch, generations, strict=True):
+            score, doubts = self._score(prompt, generation)
+            own = _output_findings(generation) if generation else []
+            self.store.append_length(
+                LengthRecord(
+                    session=self.number,
+                    prompt_id=prompt.prompt_id,
+                    prompt_index=index,
+                    mode=mode,
+                    seed=seed,
+                    batch_size=len(batch),
+                    output=_stored(generation, self.schedule.store_text) if generation else None,
+                    score=self._stored_score(score),
+                    findings=(*findings, *own, *doubts),
+                )
+            )
+
+    def _queries(self) -> bool:
+        """Ask what is left; return whether the run stopped because its interval is as narrow as asked for."""
+        n_queries = self.schedule.n_queries()
+        position = 0
+        self._write_readings(self.meter.collect())  # the idle stretch has shown how often the sensors update
         self.observer.stage("queries")
-        for position, (index, prompt, mode) in enumerate(queries):
-            self.observer.started(position, len(queries), prompt, mode)
-            self._query(index, prompt, mode)
+        for round_ in self.schedule.rounds(self._n_prompts_per_round):
+            for block in round_.blocks:
+                self._hold(block.mode)
+                position = self._block(block, position, n_queries)
+                if self.meter.lost:
+                    return False  # what ran since is null; the rest waits for a sensor, and a resume
+            if self._settled(round_):
+                return True
+        return False
+
+    def _block(self, block: Block, position: int, n_queries: int) -> int:
+        self._n_blocks += 1
+        for index, prompt in block.prompts:
+            self.observer.started(position, n_queries, prompt, block.mode)
+            self._query(index, prompt, block.mode)
             self.observer.ended(position)
+            position += 1
             if self.clock.now_s() >= self._next_segment_s:
                 self._write_final()
             if self.meter.lost:
-                return  # what ran since is null; the rest waits for a sensor, and a resume
+                break
+        return position
+
+    def _n_prompts_per_round(self) -> int:
+        """By the shortest queries so far and the slowest sensor that is read; an estimate has nothing to wait for."""
+        means_s = [math.fsum(durations_s) / len(durations_s) for durations_s in self._durations_s.values()]
+        curves = self.meter.curves()
+        boards = [curve for curve in curves if curve.channel.boundary is Boundary.GPU_BOARD]
+        ticks_s = [
+            curve.duration_period_s or 0.0 for curve in boards or curves if curve.channel.method is not Method.ESTIMATED
+        ]
+        return n_prompts_for_block(min(means_s, default=None), max(ticks_s, default=0.0))
+
+    def _settled(self, round_: Round) -> bool:
+        """At a look: wait until everything asked is on disk, and see whether that is enough."""
+        due = [look for look in self.schedule.looks if self._n_looked < look <= round_.n_prompts]
+        if self.look is None or not due:
+            return False
+        self._n_looked = round_.n_prompts
+        self._await_final()
+        self._write_final()
+        stopping = self.look()
+        self.observer.looked(round_.n_prompts, stopping)
+        return stopping.settled
 
     def _query(self, index: int, prompt: Prompt, mode: str) -> None:
         cell = self.schedule.cell
@@ -200,15 +354,12 @@ class Session:
         generation: Generation | None = None
         findings: list[Finding] = []
         try:
-            generation = self.engine.generate(prompt, mode, cell.max_new_tokens, seed)
-        except OutOfMemory as error:
-            findings.append(Finding(code=FindingCode.OUT_OF_MEMORY, detail=str(error)))
-        except CellFailed as error:
-            findings.append(Finding(code=FindingCode.QUERY_FAILED, detail=str(error)))
-        except UsageError as error:
-            findings.append(Finding(code=FindingCode.PROMPT_TOO_LONG, detail=str(error)))
+            generation = self.engine.generate(prompt, mode, cell.cap(mode), seed)
+        except (OutOfMemory, CellFailed, UsageError) as error:
+            findings.append(_failure(error))
         start_s = generation.time_start_s if generation else called_s
         end_s = generation.time_end_s if generation else self.clock.now_s()
+        self._durations_s.setdefault(mode, []).append(end_s - start_s)
         self._tile("gap", start_s, Edge.WORK_BEGINS)
         self._tile_start_s = end_s
         self.meter.mark(end_s, edge=Edge.WORK_ENDS)
@@ -216,6 +367,7 @@ class Session:
             self.meter.mark(*(phase.time_end_s for phase in generation.phases[:-1]), edge=Edge.PHASE)
             findings += _output_findings(generation)
         findings += self.engine.warnings()
+        score, doubts = self._score(prompt, generation)
         self._look_at_host()
         self._pending.append(
             _Pending(
@@ -223,11 +375,12 @@ class Session:
                 prompt=prompt,
                 mode=mode,
                 seed=seed,
+                block=self._n_blocks,
                 time_start_s=start_s,
                 time_end_s=end_s,
                 generation=generation,
-                score=self._score(prompt, generation),
-                findings=tuple(findings),
+                score=score,
+                findings=(*findings, *doubts),
             )
         )
 
@@ -235,10 +388,14 @@ class Session:
         if self.cpu_time is not None:
             self._host.note(self.clock.now_s(), self.cpu_time())
 
-    def _score(self, prompt: Prompt, generation: Generation | None) -> Score | None:
-        if generation is None or prompt.scorer is None or prompt.reference is None:
-            return None
-        return self.scorers[prompt.scorer].score(generation.answer, prompt.reference)
+    def _score(self, prompt: Prompt, generation: Generation | None) -> tuple[Score | None, tuple[Finding, ...]]:
+        """Whether the answer is right; nothing, with the reason, where the scorer cannot say."""
+        if generation is None or prompt.scorer is None:
+            return None, ()
+        try:
+            return self.scorers[prompt.scorer].score(generation.answer, prompt.reference or ""), ()
+        except ScoringFailed as error:
+            return None, (Finding(code=FindingCode.SCORER_FAILED, detail=str(error)),)
 
     def _tile(self, name: str, time_end_s: float, edge: Edge = Edge.UNKNOWN) -> None:
         """Close the stretch since the last tile or query. The first begins where the sensors' readings do."""
@@ -300,6 +457,7 @@ class Session:
             prompt_index=query.index,
             mode=query.mode,
             seed=query.seed,
+            block=query.block,
             time_start_s=query.time_start_s,
             time_end_s=query.time_end_s,
             output=_stored(query.generation, self.schedule.store_text) if query.generation else None,
@@ -383,11 +541,21 @@ def refuse_precision(finding: Finding | None, *, accepted: bool) -> None:
         raise InvalidMeasurement(f"{finding.code.sentence} {finding.detail}".strip(), finding.code.next_step)
 
 
+def _failure(error: HarnessError) -> Finding:
+    """Why a query has no answer."""
+    if isinstance(error, OutOfMemory):
+        return Finding(code=FindingCode.OUT_OF_MEMORY, detail=str(error))
+    code = FindingCode.QUERY_FAILED if isinstance(error, CellFailed) else FindingCode.PROMPT_TOO_LONG
+    return Finding(code=code, detail=str(error))
+
+
 def _output_findings(generation: Generation) -> list[Finding]:
     findings = []
+    if generation.forced_end:
+        findings.append(Finding(code=FindingCode.BUDGET_REACHED))
     if generation.finish_reason == "length":
         findings.append(Finding(code=FindingCode.CUT_BY_CAP))
-    if generation.phases[-1].name == "thinking":
+    if 0 < generation.sizes.get("thinking_tokens", 0) == generation.sizes.get("output_tokens"):
         findings.append(Finding(code=FindingCode.THINKING_NOT_CLOSED))
     return findings
 
@@ -397,6 +565,7 @@ def _stored(generation: Generation, store_text: str) -> Output:
         sizes=generation.sizes,
         finish_reason=generation.finish_reason,
         rendered_prompt_sha256=_sha256(generation.rendered_prompt),
+        rendered_prompt=generation.rendered_prompt if store_text == "full" else None,
         text=generation.text if store_text == "full" else None,
         text_sha256=_sha256(generation.text) if store_text != "none" else None,
     )

@@ -14,7 +14,7 @@ from rich.progress import Progress as Bar
 
 from harness.analysis.plan import Plan, plan
 from harness.pipeline import Observer
-from harness.records import Boundary, Prompt, QueryRecord
+from harness.records import Boundary, Prompt, QueryRecord, Stopping
 from harness.wiring.jobs import N_PILOT, Job
 
 STAGES = {
@@ -22,6 +22,7 @@ STAGES = {
     "load": "Loading {model}",
     "warm_up": "Warming up",
     "idle_before": "Measuring idle power",
+    "lengths": "Counting the tokens of {n} prompts in batches of {batch}",
     "queries": "Measuring {n} prompts, modes {modes}",
     "idle_after": "Measuring idle power again",
 }
@@ -35,6 +36,7 @@ class Progress(Observer):
         self._job = job
         self._pilots: list[QueryRecord] = []
         self._told = False
+        self._is_measuring = False
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -57,13 +59,32 @@ class Progress(Observer):
     ) -> None:
         self._bar.stop()
 
-    def stage(self, name: str) -> None:
+    def stage(self, name: str, mode: str | None = None) -> None:
         """The session enters a stage."""
-        words = STAGES[name].format(
-            model=self._job.cell.model, n=self._job.n_prompts, modes=" and ".join(self._job.cell.modes)
-        )
+        cell = self._job.cell
+        if name == "queries" and cell.lengths_batch_size is not None:
+            words = "Measuring some of them one by one, for the energy law"
+        elif name == "queries" and self._is_measuring:
+            return  # the other checkpoint of a pair is there
+        else:
+            model = cell.pair.model if cell.pair is not None and mode in cell.pair.modes else cell.model
+            words = STAGES[name].format(
+                model=model, n=self._job.n_prompts, modes=", ".join(cell.modes), batch=cell.lengths_batch_size
+            )
+        self._is_measuring = self._is_measuring or name == "queries"
         self._bar.console.print(f"{words}…", highlight=False)
-        self._bar.update(self._task, visible=name == "queries", refresh=True)
+        self._bar.update(self._task, visible=name in ("lengths", "queries"), refresh=True)
+
+    def lengths(self, n_done: int, n_all: int) -> None:
+        """So many answers were generated in batches."""
+        self._bar.update(self._task, total=n_all, completed=n_done, doing="answers", refresh=True)
+
+    def looked(self, n_prompts: int, stopping: Stopping) -> None:
+        """A run that stops by itself has looked at its interval."""
+        half_width = stopping.looks[-1][1] if stopping.looks else None
+        width = "not known yet" if half_width is None else f"±{half_width:.1%}"
+        verdict = "that is enough" if stopping.settled else f"wanted: ±{stopping.target:.1%}"
+        self._bar.console.print(f"After {n_prompts} prompts the interval is {width}; {verdict}.", highlight=False)
 
     def started(self, index: int, n_queries: int, prompt: Prompt, mode: str) -> None:
         """A query begins; nothing is drawn until it has ended."""
@@ -75,7 +96,7 @@ class Progress(Observer):
 
     def query(self, record: QueryRecord) -> None:
         """A query is final. Once the pilots are, the forecast is told."""
-        if self._told:
+        if self._told or self._job.cell.lengths_batch_size is not None:
             return
         self._pilots.append(record)
         n_wanted = min(N_PILOT, self._job.n_prompts) * len(self._job.cell.modes)

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from harness.analysis.estimates import gains_of
+from harness.analysis.lengths import length_figures
+from harness.analysis.measured import (
+    THINKING_TOKENS,
+    devices_by_session,
+    figures_of,
+    headline_readings,
+    is_estimated,
+)
 from harness.analysis.repeats import with_run_spread
-from harness.analysis.summary import summarise
+from harness.analysis.stopping import stopping_now, with_stopping
+from harness.analysis.summary import failed, summarise
+from harness.analysis.two_phase import law_prompts, two_phase
 from harness.attribution.baseline import Baseline
 from harness.errors import InvalidMeasurement
 from harness.meter.meter import rebuilt
-from harness.reasoning.proof import check_switch
-from harness.records import Boundary, Estimate, Finding, FindingCode, Summary
+from harness.presets import PAIRED
+from harness.reasoning.proof import ModeOutput, Proof, check_switch
+from harness.records import (
+    Boundary,
+    Cell,
+    Estimate,
+    Finding,
+    FindingCode,
+    RunManifest,
+    Stopping,
+    Summary,
+    TwoPhase,
+)
 from harness.report.facts import command_of, facts_of
 from harness.report.page import PageCell, render_page
 from harness.report.trace import Trace
@@ -72,6 +96,7 @@ def _summary(run: Path, results: CellResults) -> Summary:
     manifest = results.manifest
     if manifest is None:
         raise InvalidMeasurement("No session of this cell has a manifest.", "Resume the run.")
+    proof = _proof(results)
     summary = summarise(
         results.cell,
         results.queries,
@@ -83,8 +108,26 @@ def _summary(run: Path, results: CellResults) -> Summary:
         n_prompts_planned=manifest.n_prompts,
         power_idle_w=_idle_power(results, manifest.headline),
         n_sessions=len({query.session for query in results.queries}),
-        findings=(*results.findings, *_switch_findings(results)),
+        findings=(*results.findings, *proof.findings, *_protocol_findings(results.cell)),
+        # Whoever follows somebody else's protocol wants its figures, faults and all; they are named.
+        invalid=proof.invalid if _is_ours(results.cell) else None,
     )
+    stopping = _stopping(results, manifest)
+    if stopping is not None:
+        summary = with_stopping(summary, stopping)
+    if results.cell.lengths_batch_size is not None:
+        # The queries that were measured one by one were chosen for their lengths: no sample of the prompts.
+        summary = summary.model_copy(
+            update={
+                "two_phase": _two_phase(results, manifest),
+                "comparisons": (),
+                "law": None,
+                "findings": (
+                    Finding(code=FindingCode.TWO_PHASE),
+                    *(finding for finding in summary.findings if finding.code is not FindingCode.HEAVY_TAIL),
+                ),
+            }
+        )
     return summary.model_copy(
         update={
             "external": tuple(
@@ -92,6 +135,80 @@ def _summary(run: Path, results: CellResults) -> Summary:
             ),
             "cross_checks": tuple(session.cross_check for session in results.sessions if session.cross_check),
         }
+    )
+
+
+def _proof(results: CellResults) -> Proof:
+    """Whether the modes did what they are called, from what was given to the model and what it wrote."""
+    outputs: dict[str, list[ModeOutput]] = {}
+    for query in results.queries:
+        if query.output is not None:
+            outputs.setdefault(query.mode, []).append(
+                ModeOutput(
+                    prompt_id=query.prompt_id,
+                    thinking_tokens=query.output.sizes.get(THINKING_TOKENS, 0),
+                    cut=query.output.finish_reason == "length",
+                    forced=any(finding.code is FindingCode.BUDGET_REACHED for finding in query.findings),
+                    rendered=query.output.rendered_prompt_sha256,
+                    text=query.output.text_sha256,
+                )
+            )
+    return check_switch(results.cell, outputs=outputs)
+
+
+def _is_ours(cell: Cell) -> bool:
+    return cell.protocol.startswith(f"{PAIRED}-")
+
+
+def _protocol_findings(cell: Cell) -> tuple[Finding, ...]:
+    findings = []
+    if not _is_ours(cell):
+        findings.append(Finding(code=FindingCode.OTHERS_PROTOCOL, detail=cell.protocol))
+    caps = {mode: cell.cap(mode) for mode in cell.modes}
+    if len(set(caps.values())) > 1:
+        detail = ", ".join(f"{mode} {cap:,} tokens" for mode, cap in caps.items())
+        findings.append(Finding(code=FindingCode.UNEQUAL_CAPS, detail=detail))
+    return tuple(findings)
+
+
+def _stopping(results: CellResults, manifest: RunManifest) -> Stopping | None:
+    if manifest.until_ci is None:
+        return None
+    return stopping_now(
+        results.queries,
+        modes=results.cell.modes,
+        headline=manifest.headline,
+        target=manifest.until_ci,
+        n_most=manifest.n_prompts,
+    )
+
+
+def _two_phase(results: CellResults, manifest: RunManifest) -> TwoPhase | None:
+    """The figures of a two-phase run; None until its queries are there."""
+    cell = results.cell
+    lengths = length_figures(results.lengths)
+    if cell.lengths_batch_size is None or not lengths:
+        return None
+    chosen = law_prompts(lengths, modes=cell.modes, seed=cell.seed)
+    devices = devices_by_session(results.queries, manifest.headline)
+    answered = [query for query in results.queries if not failed(query)]
+    failures = Counter(length.mode for length in results.lengths if length.output is None)
+    intervals = [interval for session in results.sessions for interval in session.intervals]
+    return two_phase(
+        lengths,
+        [figures_of(query, manifest.headline, devices[query.session]) for query in answered],
+        chosen.held_out,
+        gains_of(manifest.channels),
+        modes=cell.modes,
+        n_failed={mode: failures[mode] for mode in cell.modes},
+        batch_size=cell.lengths_batch_size,
+        duration_batched_s=math.fsum(
+            interval.time_end_s - interval.time_start_s for interval in intervals if interval.name == "lengths"
+        ),
+        duration_measured_s=math.fsum(query.duration_s for query in results.queries),
+        estimated=is_estimated(
+            reading for query in results.queries for reading in headline_readings(query, manifest.headline)
+        ),
     )
 
 
@@ -112,21 +229,12 @@ def _half_width_w(idle: Sequence[Baseline]) -> float | None:
     return float(np.hypot.reduce(widths)) if len(widths) == len(idle) else None
 
 
-def _switch_findings(results: CellResults) -> tuple[Finding, ...]:
-    """Whether thinking was really off where it was switched off, from the outputs."""
-    thinking: dict[str, list[int]] = {}
-    for query in results.queries:
-        # An output that was cut may not have come to its thinking.
-        if query.output is not None and query.output.finish_reason != "length":
-            thinking.setdefault(query.mode, []).append(query.output.sizes.get("thinking_tokens", 0))
-    return check_switch({}, thinking)
-
-
 def _page_cell(account: Account) -> PageCell:
     results = account.results
     return PageCell(
         summary=account.summary,
         queries=results.queries,
+        lengths=results.lengths,
         traces=_traces(results),
         intervals=[interval for session in results.sessions for interval in session.intervals],
         facts=facts_of(account.summary, results.manifest, results.sampler),

@@ -214,7 +214,7 @@ class FindingCode(StrEnum):
     )
     SCORER_FAILED = (
         "scorer_failed",
-        "The scorer raised an error or took too long on this answer, so it counts as not scored.",
+        "The scorer could not say whether this answer is right: it raised an error, took too long, or said so.",
         "The detail names the error.",
     )
     NO_CHAT_TEMPLATE = (
@@ -1189,7 +1189,8 @@ class Comparison(Record):
     energy_per_token: Estimate = Field(description="ratio of joules per output token")
     duration_per_token: float | None
     log_share_tokens: float | None = Field(
-        default=None, description="log(tokens) / log(energy): how much of the ratio is more tokens"
+        default=None,
+        description="log(tokens) / log(energy): how much of the ratio is more tokens; null where it may be 1",
     )
     difference_j: Estimate = Field(description="mean joules per query, numerator minus denominator")
     parts: tuple[Part, ...] = Field(default=(), description="prefill, thinking, answer; empty where one is unknown")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.attribution.baseline import Baseline, baselines, with_net, with_tail
+from harness.attribution.baseline import Baseline, baselines, baselines_by_load, with_net, with_tail
 from harness.records import (
     Cell,
     CrossCheck,
@@ -20,6 +20,7 @@ from harness.records import (
     Finding,
     FindingCode,
     IntervalRecord,
+    LengthRecord,
     QueryRecord,
     RunManifest,
     SamplerStats,
@@ -38,11 +39,18 @@ class SessionResults:
     manifest: RunManifest | None
     intervals: Sequence[IntervalRecord]
     baselines: dict[str, Baseline]
+    baselines_by_load: Sequence[tuple[float, dict[str, Baseline]]]
+    """When each load of a model was done, and what it drew idle. Mostly one."""
     findings: tuple[Finding, ...]
     status: str | None
     sampler: SamplerStats | None = None
     external: ExternalMeter | None = None
     cross_check: CrossCheck | None = None
+
+    def baselines_at(self, time_s: float) -> dict[str, Baseline]:
+        """Idle power of the model that was loaded at this instant."""
+        place = bisect.bisect_right(self.baselines_by_load, time_s, key=lambda load: load[0])
+        return self.baselines_by_load[place - 1][1] if place else self.baselines
 
     def gap_from(self, time_s: float) -> IntervalRecord | None:
         """The stretch between two queries that begins at this instant."""
@@ -59,6 +67,8 @@ class CellResults:
     cell: Cell
     site_id: str
     queries: Sequence[QueryRecord]
+    lengths: Sequence[LengthRecord]
+    """Of a two-phase run: what the answers to all prompts took in tokens."""
     sessions: Sequence[SessionResults]
 
     @property
@@ -91,6 +101,7 @@ def load_cell(directory: RunDirectory) -> CellResults:
         cell=directory.cell(),
         site_id=directory.site_id,
         queries=[_filled(query, by_number.get(query.session)) for query in _valid(directory.queries())],
+        lengths=directory.lengths(),
         sessions=sessions,
     )
 
@@ -128,10 +139,13 @@ def load_results(*runs: str | Path, output_dir: str | Path = "results") -> pd.Da
 def _session(directory: RunDirectory, number: int) -> SessionResults:
     manifest, end = directory.manifest(number), directory.end(number)
     intervals = directory.intervals(number)
-    idle = baselines(intervals)
+    idle, by_load = baselines(intervals), baselines_by_load(intervals)
     findings = [*(manifest.findings if manifest else ()), *(end.findings if end else ())]
     findings += [
-        Finding(code=FindingCode.IDLE_DRIFT, detail=baseline.device) for baseline in idle.values() if baseline.drifted
+        Finding(code=FindingCode.IDLE_DRIFT, detail=baseline.device)
+        for known in ([known for _, known in by_load] or [idle])
+        for baseline in known.values()
+        if baseline.drifted
     ]
     external = directory.external(number)
     findings += external.findings if external else ()
@@ -140,6 +154,7 @@ def _session(directory: RunDirectory, number: int) -> SessionResults:
         manifest=manifest,
         intervals=intervals,
         baselines=idle,
+        baselines_by_load=by_load,
         findings=tuple(findings),
         status=end.status if end else None,
         sampler=end.sampler if end else None,
@@ -160,8 +175,9 @@ def _filled(query: QueryRecord, session: SessionResults | None) -> QueryRecord:
         return query
     gap = session.gap_from(query.time_end_s)
     after = {reading.device: reading for reading in gap.readings} if gap else {}
+    known = session.baselines_at(query.time_start_s)
     readings = []
     for reading in query.readings:
-        idle = session.baselines.get(reading.device)
+        idle = known.get(reading.device)
         readings.append(with_tail(with_net(reading, idle), after.get(reading.device), idle))
     return query.model_copy(update={"readings": tuple(readings)})

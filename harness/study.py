@@ -31,7 +31,8 @@ from harness.wiring.session import measure, sampled_boards, store_for
 
 SPEC_NAME = "run.yaml"
 FIXED = (
-    *("model", "mode", "reasoning", "prompts", "max_new_tokens", "protocol", "seed", "repeats"),
+    *("model", "mode", "reasoning", "prompts", "max_new_tokens", "protocol", "scorer", "seed", "repeats"),
+    *("until_ci", "two_phase", "batch_size"),
     *("dtype", "quantization", "trust_remote_code", "engine"),
 )
 """What a cell is made of; a resume cannot change it."""
@@ -66,7 +67,8 @@ class Study:
         path = run_path(name, Path(str(flags.get("output_dir", "results"))))
         stored = load_run_spec(str(path / SPEC_NAME), {})
         asked = load_run_spec(None, {**stored.model_dump(mode="json"), **flags}, overrides)
-        changed = [name for name in FIXED if getattr(asked, name) != getattr(stored, name)]
+        fixed = [*FIXED, *(["num_prompts"] if stored.two_phase or stored.until_ci is not None else [])]
+        changed = [name for name in fixed if getattr(asked, name) != getattr(stored, name)]
         if changed:
             raise UsageError(
                 f"--{changed[0].replace('_', '-')} would change what this run measures.", "Start a new run with it."
@@ -88,12 +90,19 @@ class Study:
         Raises:
             HarnessError: Nothing could be measured at all.
         """
+        if pilot_only and self.spec.two_phase:
+            raise UsageError(
+                "--plan asks five prompts one by one, and --two-phase counts the tokens of all first.",
+                "Run --plan without --two-phase: its forecast says how many prompts are needed.",
+            )
         console = PatientConsole(highlight=False)
         with console.status("Getting ready…") if console.is_terminal else nullcontext():
             known = {cell.cell_id: cell for cell in (directory.cell() for directory in cells(self.path))}
             with chdir(self.spec.working_dir or "."):
                 jobs = jobs_of(self.spec, list(known.values()))
         self._prepare(jobs)
+        for hint in dict.fromkeys(job.hint for job in jobs if job.hint is not None):
+            console.print(hint, soft_wrap=True)
         failures: list[tuple[str, HarnessError]] = []
         try:
             for job in jobs:
@@ -191,14 +200,23 @@ class Study:
 
 def next_command(summary: Summary, run: str) -> str:
     """The step that most improves what was just measured."""
-    n_measured = min((mode.n_queries - mode.n_without_energy for mode in summary.modes), default=0)
-    if n_measured < summary.n_prompts_planned:
+    if not is_complete(summary):
         return f"{program()} run --resume {run}"
     if summary.estimated:
         return f"{program()} doctor"
     if any(finding.code is FindingCode.TINY_MODEL_ON_GPU for finding in summary.findings):
         return f"{program()} models --fits"
     return f"{program()} verify {run}"
+
+
+def is_complete(summary: Summary) -> bool:
+    """Whether the run asked all that it was to ask."""
+    if summary.stopping is not None and summary.stopping.settled:
+        return True
+    n_measured = min((mode.n_queries - mode.n_without_energy for mode in summary.modes), default=0)
+    if summary.two_phase is not None:
+        return n_measured * len(summary.modes) >= summary.two_phase.n_law
+    return n_measured >= summary.n_prompts_planned
 
 
 def program() -> str:
@@ -216,6 +234,10 @@ def exit_code(summaries: list[Summary]) -> ExitCode:
     """What a pipeline is told of a run whose cells all came to an end."""
     modes = [mode for summary in summaries for mode in summary.modes]
     if any(mode.n_without_energy for mode in modes):
+        return ExitCode.INVALID
+    if any(comparison.invalid for summary in summaries for comparison in summary.comparisons):
+        return ExitCode.INVALID
+    if any(summary.two_phase is not None and not summary.two_phase.valid for summary in summaries):
         return ExitCode.INVALID
     if not modes or all(mode.n_failed == mode.n_queries for mode in modes):
         return ExitCode.CELLS_FAILED

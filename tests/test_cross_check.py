@@ -243,7 +243,7 @@ class Stages(Observer):
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def stage(self, name: str) -> None:
+    def stage(self, name: str, mode: str | None = None) -> None:
         self.seen.append(name)
 
 

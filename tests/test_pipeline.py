@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.clock import ClockOffsets, ManualClock
+from harness.engine.paired import PairedEngine
 from harness.engine.scripted import ScriptedEngine, Turn
 from harness.errors import (
     CellFailed,
@@ -44,6 +45,7 @@ from harness.records import (
     Finding,
     FindingCode,
     IntervalRecord,
+    LengthRecord,
     ModeSwitch,
     Prompt,
     QueryRecord,
@@ -53,6 +55,7 @@ from harness.records import (
     SamplerStats,
     Segment,
     Site,
+    Stopping,
 )
 from harness.results import load_cell
 from harness.schedule import Schedule, query_seed
@@ -119,6 +122,8 @@ class Rig:
     store_text: str = "full"
     cell: Cell = field(default_factory=cell)
     tick_s: float = 0.1
+    duration_s: float = 60.0
+    largest_batch: int | None = None
 
     @property
     def store(self) -> RunDirectory:
@@ -130,7 +135,7 @@ class Rig:
         for index, channel in enumerate(self.channels):
             is_board = channel.boundary is Boundary.GPU_BOARD
             power = self.power if is_board else Power.constant(50.0)
-            ticks = tick_times(0.1, 60.0, self.tick_s if is_board else 0.005)
+            ticks = tick_times(0.1, self.duration_s, self.tick_s if is_board else 0.005)
             found.append(counter(power, ticks, channel=index, bracket_s=0.0005 if is_board else 0.0))
         return found
 
@@ -146,6 +151,9 @@ class Rig:
         refusal: HarnessError | None = None,
         observer: Observer | None = None,
         conclude: Callable[[], Sequence[Finding]] | None = None,
+        looks: tuple[int, ...] = (),
+        look: Callable[[], Stopping] | None = None,
+        choose: Callable[[Sequence[LengthRecord]], frozenset[str]] | None = None,
     ) -> str:
         """Run one session. Queries are counted from 0, warm-up left out."""
         store = store or self.store
@@ -171,13 +179,18 @@ class Rig:
                 answer="42",
             )
 
-        engine = ScriptedEngine(
-            clock=clock,
-            reasoning=REASONING,
-            script=script,
-            errors={n_warm_up + index: error for index, error in (errors or {}).items()},
-            duration_load_s=0.73,
-        )
+        def scripted() -> ScriptedEngine:
+            return ScriptedEngine(
+                clock=clock,
+                reasoning=REASONING,
+                script=script,
+                errors={n_warm_up + index: error for index, error in (errors or {}).items()},
+                duration_load_s=0.73,
+                largest_batch=self.largest_batch,
+            )
+
+        pair = self.cell.pair
+        engine = scripted() if pair is None else PairedEngine(scripted(), scripted(), pair.modes)
         number = store.begin_session()
         plan = Schedule(
             cell=self.cell,
@@ -188,6 +201,7 @@ class Rig:
             idle_duration_s=2.0,
             n_warm_up=N_WARM_UP,
             store_text=self.store_text,
+            looks=looks,
         )
         session = Session(
             number=number,
@@ -199,13 +213,15 @@ class Rig:
             scorers={"numeric": scorer("numeric")},
             observer=observer or Observer(),
             conclude=conclude,
+            look=look,
+            choose=choose,
         )
 
         def check(_facts: EngineFacts) -> None:
             if refusal is not None:
                 raise refusal
 
-        def announce(facts: EngineFacts, channels: tuple[Channel, ...]) -> None:
+        def announce(facts: tuple[EngineFacts, ...], channels: tuple[Channel, ...]) -> None:
             store.write_manifest(
                 RunManifest(
                     harness_version="0",
@@ -218,7 +234,8 @@ class Rig:
                     command=("harness", "run"),
                     git_commit=None,
                     site=SITE,
-                    engine=facts,
+                    engine=facts[0],
+                    engine_of_pair=facts[1] if len(facts) > 1 else None,
                     channels=channels,
                     headline=Boundary.GPU_BOARD,
                     meter_gpus="auto",
@@ -399,33 +416,6 @@ def test_answers_are_scored_and_sampled_with_one_seed_per_prompt(stepped: Rig) -
 # ------------------------------------------------------------------------------------------- order and plan
 
 
-def plan_of(n_prompts: int = 40, *, pilot_only: bool = False, **changes: object) -> list[tuple[str, str]]:
-    plan = Schedule(
-        cell=cell(**changes),
-        prompts=prompts(n_prompts),
-        finished=set(),
-        n_pilot=5,
-        pilot_only=pilot_only,
-        idle_duration_s=1.0,
-        n_warm_up=1,
-        store_text="full",
-    )
-    return [(prompt.prompt_id, mode) for _, prompt, mode in plan.queries()]
-
-
-def test_modes_alternate_prompt_by_prompt_in_a_seeded_order() -> None:
-    order = plan_of()
-    pairs = [order[index : index + 2] for index in range(0, len(order), 2)]
-    assert all(one[0] == other[0] and {one[1], other[1]} == set(MODES) for one, other in pairs)
-    n_off_first = sum(pair[0][1] == "off" for pair in pairs)
-    assert 10 < n_off_first < 30
-    assert plan_of() == order
-    assert plan_of(seed=1) != order
-    assert plan_of(repeat=1) != order
-    assert plan_of(20) == order[:40]  # a longer run begins like a shorter one
-    assert plan_of(pilot_only=True) == order[:10]
-
-
 def test_a_pilot_stops_and_is_completed_without_repeating_it(rig: Rig) -> None:
     assert rig.session(pilot_only=True) == "stopped"
     assert rig.on_disk() == Counter((f"p{index}", mode) for index in range(2) for mode in MODES)
@@ -574,7 +564,7 @@ class FullOnce(RunDirectory):
         super().write_segment(session, segment)
 
 
-@pytest.mark.parametrize("n_full", [1, 2])
+@pytest.mark.parametrize("n_full", [2, 3])  # the first is the idle stretch's
 def test_readings_that_could_not_be_written_are_written_before_what_follows_from_them(rig: Rig, n_full: int) -> None:
     store = FullOnce(rig.store.path)
     store.n_left = n_full
@@ -715,7 +705,7 @@ class Witness(Observer):
         self.final: list[tuple[str, str]] = []
         self.n_ended = 0
 
-    def stage(self, name: str) -> None:
+    def stage(self, name: str, mode: str | None = None) -> None:
         self.stages.append(name)
 
     def query(self, record: QueryRecord) -> None:

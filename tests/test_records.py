@@ -22,7 +22,16 @@ DIMENSIONLESS = {
     "NodeGain": {"gain", "gain_half_width", "gain_host", "gain_host_half_width"},  # watts per watt
     "ExternalMeter": {"correlation"},
     "ModeSummary": {"prompt_tokens", "output_tokens"},  # counts, as means
-    "Comparison": {"tokens", "energy_per_token", "duration_per_token"},  # ratios
+    "Comparison": {
+        *("duration_per_token", "energy_bca_low", "energy_bca_high", "log_share_tokens"),  # ratios
+        *("log_sd", "smallest_detectable"),  # of a ratio
+    },
+    "AccuracyDifference": {"p_value"},
+    "EnergyLaw": {"residual_relative_sd"},
+    "RunManifest": {"until_ci"},  # relative
+    "Sampling": {"temperature", "top_p", "repetition_penalty"},
+    "Stopping": {"target", "looks"},  # relative
+    "TwoPhaseMode": {"prompt_tokens", "output_tokens", "held_out_deviation", "held_out_limit"},  # counts, relative
 }
 
 

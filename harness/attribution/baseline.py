@@ -1,7 +1,7 @@
 """Idle power of each device in a session, and net energy above it.
 
 The baseline is measured with the model loaded, before the queries and after them. Its error is common to every
-query of the session: it does not shrink with their number.
+query of the session: it does not shrink with their number. Where checkpoints take turns, each load has its own.
 
 Pure: readings in, readings out.
 """
@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from harness.records import Boundary, IntervalRecord, Method, Reading
 
+LOAD_NAME = "load"
 IDLE_NAMES = ("idle_before", "idle_after")
 DRIFT_LIMIT = 0.1
 
@@ -38,6 +40,21 @@ def baselines(intervals: Iterable[IntervalRecord]) -> dict[str, Baseline]:
                 if reading.energy_gross_j is not None and reading.duration_s > 0:
                     by_device.setdefault(reading.device, []).append(reading)
     return {device: _baseline(device, readings) for device, readings in by_device.items()}
+
+
+def baselines_by_load(intervals: Sequence[IntervalRecord]) -> list[tuple[float, dict[str, Baseline]]]:
+    """The baselines of each load of a session, with the second at which that load was done, in order of time.
+
+    Args:
+        intervals: Of one session, in order. Those before the first load belong to it.
+    """
+    loads = [place for place, interval in enumerate(intervals) if interval.name == LOAD_NAME]
+    found = []
+    for place, end in pairwise([*loads, len(intervals)]):
+        known = baselines(intervals[place:end])
+        if known:  # a checkpoint that was only looked at was never idle
+            found.append((intervals[place].time_end_s, known))
+    return found
 
 
 def with_net(reading: Reading, baseline: Baseline | None) -> Reading:
