@@ -11,15 +11,40 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import escape
 from rich.cells import cell_len
 from rich.console import Console
 
-from harness.records import Boundary, Estimate, Finding, FindingCode, Method, Summary
+from harness.records import (
+    Boundary,
+    EnergyLaw,
+    Estimate,
+    Finding,
+    FindingCode,
+    Method,
+    Stopping,
+    Summary,
+    TwoPhase,
+    TwoPhaseMode,
+)
 from harness.report.charts import N_BINS_MOST
+from harness.report.compared import BUYS, COSTS, REAL, WHY, Verdict, answers, verdict
 from harness.report.markdown import escaped, render_markdown
-from harness.report.numbers import decimals_of_half_width, ends_of, number, parts_of, unit_for, value_of
+from harness.report.numbers import (
+    decimals_of_half_width,
+    ends_of,
+    number,
+    parts_of,
+    probability,
+    signed,
+    signed_ends_of,
+    signed_value_of,
+    unit_for,
+    value_of,
+)
 from harness.report.page import coded, render_page, script_json
 from harness.report.receipt import Receipt, receipt_of
+from harness.report.study import columns_of, law_table, split, study_tables
 from harness.report.terminal import Place, print_receipt
 from harness.report.trace import Trace, thinned
 from tests.synthetic_runs import (
@@ -65,7 +90,8 @@ def rows_of(receipt: Receipt, title: str) -> dict[str, tuple[str, ...]]:
 
 
 def as_number(text: str) -> float:
-    return 0.0 if text in ("–",) or text.startswith("<") else float(text.replace(",", "").rstrip(" ×"))
+    number = text.partition(" ×")[0].replace(",", "").replace("−", "-")
+    return 0.0 if number == "–" or number[0] in "<>" else float(number)
 
 
 # -------------------------------------------------------------------------------------------- numbers
@@ -83,7 +109,7 @@ def test_digits_follow_the_interval() -> None:
     assert (value_of(estimate), ends_of(estimate)) == ("914", "880 to 951")
     assert value_of(Estimate(value=12345.6, low=10000.0, high=15000.0)) == "12,300"
     assert value_of(Estimate(value=914.4567)) == "914"
-    assert ends_of(Estimate(value=45.0, low=30.2)) == "30.2 to no upper end"
+    assert ends_of(Estimate(value=45.0, low=30.2)) == "30 to no upper end"
     assert value_of(Estimate(value=None)) == "unknown"
 
 
@@ -92,7 +118,30 @@ def test_what_is_not_zero_never_prints_as_zero(value: float, decimals: int) -> N
     assert float(number(value, decimals).replace(",", "")) > 0
 
 
-@given(st.lists(st.floats(min_value=0.0, max_value=1e5), min_size=1, max_size=6), st.integers(-2, 4))
+def test_a_figure_that_does_not_vary_has_no_interval() -> None:
+    estimate = Estimate(value=7.0, low=7.0, high=7.0)
+    assert (value_of(estimate), ends_of(estimate)) == ("7.00", "")
+
+
+def test_a_lower_bound_alone_is_said_in_words() -> None:
+    assert ends_of(Estimate(value=None, low=1234.5)) == "more than 1,234"
+
+
+def test_differences_have_signs() -> None:
+    estimate = Estimate(value=-3.1, low=-6.0, high=0.1)
+    assert (signed_value_of(estimate), signed_ends_of(estimate)) == ("−3.1", "−6.0 to +0.1")
+    assert [signed(text) for text in ("0.00", "5", "−5", "< 1", "unknown")] == ["0.00", "+5", "−5", "< 1", "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("p_value", "text"),
+    [(1.0, "p = 1.0"), (0.0312, "p = 0.031"), (0.00042, "p = 0.0004"), (0.00002, "p < 0.0001")],
+)
+def test_a_probability_has_what_a_decision_needs(p_value: float, text: str) -> None:
+    assert probability(p_value) == text
+
+
+@given(st.lists(st.floats(min_value=-1e5, max_value=1e5), min_size=1, max_size=6), st.integers(-2, 4))
 def test_printed_parts_add_up(values: list[float], decimals: int) -> None:
     items, total = parts_of(values, sum(values), decimals)
     assert sum(map(as_number, items)) == pytest.approx(as_number(total), abs=10.0**-decimals * 1e-6)
@@ -179,6 +228,244 @@ def test_a_run_in_which_everything_failed_still_has_a_receipt() -> None:
     assert render_markdown(receipt)
 
 
+# ---------------------------------------------------------------------------------------------- study
+
+
+SAME_OUTPUT = Finding(code=FindingCode.SAME_OUTPUT_IN_MODES, detail="off and on: 40 of 40 outputs are the same")
+BUDGETS = ("off", "budget:64", "budget:256", "on")
+EIGHT = ("off", *(f"budget:{tokens}" for tokens in (64, 256, 1024, 4096)), "low", "high", "on")
+
+
+def study(modes: tuple[str, ...] = BUDGETS, **changes: object) -> Summary:
+    return summary_of(run_of_queries(40, modes), modes).model_copy(update=changes)
+
+
+def invalid_study() -> Summary:
+    def invalid(numerator: str, denominator: str) -> tuple[Finding, ...]:
+        return (SAME_OUTPUT,) if (numerator, denominator) == ("on", "off") else ()
+
+    return summary_of(run_of_queries(40, BUDGETS), BUDGETS, invalid=invalid)
+
+
+def two_phase_of(*, valid: bool) -> TwoPhase:
+    unknown = Estimate(value=None)
+    law = EnergyLaw(
+        modes=("off", "on"),
+        n_queries=40,
+        per_query_j=Estimate(value=3.0),
+        per_prompt_token_j=unknown,
+        per_output_token_j=Estimate(value=1.1, low=1.0, high=1.2),
+        per_attended_token_j=Estimate(value=1e-5),
+        residual_relative_sd=0.02,
+    )
+    modes = tuple(
+        TwoPhaseMode(
+            mode=mode,
+            n_prompts=400,
+            n_failed=0,
+            n_cut=3,
+            n_scored=400,
+            n_correct=300,
+            prompt_tokens=50.0,
+            output_tokens=500.0,
+            energy_j=Estimate(value=1234.0, low=1100.0, high=1350.0) if valid else unknown,
+            energy_per_correct_j=Estimate(value=1500.0, low=1400.0, high=1700.0) if valid else unknown,
+            n_held_out=10,
+            held_out_deviation=-0.012 if valid else 0.31,
+            held_out_limit=0.03,
+        )
+        for mode in ("off", "on")
+    )
+    return TwoPhase(
+        batch_size=16,
+        n_prompts=400,
+        n_law=40,
+        law=law,
+        modes=modes,
+        numerator="on",
+        denominator="off",
+        energy=Estimate(value=8.81, low=8.37, high=9.27) if valid else unknown,
+        duration_batched_s=900.0,
+        duration_measured_s=700.0,
+        duration_saved_s=9000.0,
+        valid=valid,
+    )
+
+
+@pytest.mark.parametrize("modes", [("off", "on"), BUDGETS])
+def test_the_printed_parts_of_the_difference_add_up(modes: tuple[str, ...]) -> None:
+    summary = study(modes)
+    rows = rows_of(receipt_of(summary), "on minus off")
+    parts = [as_number(rows[name][0]) for name in ("prefill", "thinking", "answer")]
+    assert sum(parts) == pytest.approx(as_number(rows["together"][0]))
+    for comparison in summary.comparisons:
+        found = split(comparison)
+        assert found is not None
+        _, printed_parts, total = found
+        assert sum(as_number(text) for _, text in printed_parts) == pytest.approx(as_number(total))
+
+
+def test_every_other_mode_has_a_line_and_a_column() -> None:
+    receipt = receipt_of(study())
+    lines = [label for label in rows_of(receipt, "on over off") if "over off" in label]
+    assert lines == ["budget:256 over off, joules", "budget:64 over off, joules"]
+    assert {table.modes for table in receipt.study} == {("on", "budget:256", "budget:64")}
+    assert [table.caption.partition(":")[0] for table in receipt.study] == [COSTS, WHY, BUYS, REAL]
+    assert receipt_of(study(("off", "on"))).study == ()  # the receipt says it all
+
+
+def test_an_invalid_comparison_is_words_and_no_figure() -> None:
+    summary = invalid_study()
+    receipt = receipt_of(summary)
+    (notice,) = receipt.notices
+    assert "the switch changed nothing" in notice
+    assert SAME_OUTPUT.detail in notice
+    assert receipt.headline.startswith("No comparison of on with off")
+    rows = rows_of(receipt, "on over off")
+    assert "joules" not in rows
+    assert "budget:256 over off, joules" in rows  # which is another comparison, and holds
+    for row in (row for table in receipt.study for row in table.rows):
+        expected = "no comparison" if row.label == "verdict" else "–"
+        assert row.figures[0].value == expected, row.label
+    terminal = " ".join(re.sub(r"[┃│]", "", printed(receipt, 60)).split())
+    assert "the switch changed nothing" in terminal
+    assert "the switch changed nothing" in render_markdown(receipt)
+    (answer,) = answers(summary.comparisons[0], estimated=False)
+    assert answer.text == notice
+
+
+def test_what_a_study_answers() -> None:
+    summary = study(("off", "on"))
+    assert summary.comparison is not None
+    texts = {answer.question: answer.text for answer in answers(summary.comparison, estimated=False)}
+    assert list(texts) == [COSTS, WHY, BUYS, REAL]
+    assert re.match(
+        r"Reasoning on takes [\d.]+ × the joules of reasoning off \(95 %: .* more per query\.", texts[COSTS]
+    )
+    assert "more tokens, and cheaper ones" in texts[WHY]
+    assert re.search(r"points \(.*\), p [=<] 0\.0", texts[BUYS])
+    assert texts[REAL].startswith("Yes: ")
+    assert "With these 40 prompts a difference under" in texts[REAL]
+
+
+def test_estimated_studies_speak_of_seconds() -> None:
+    summary = estimated_summary(40, BUDGETS)
+    assert summary.comparison is not None
+    texts = " ".join(answer.text for answer in answers(summary.comparison, estimated=True))
+    assert "seconds" in texts
+    assert "joule" not in texts
+    labels = [row.label for table in study_tables(columns_of(summary)) for row in table.rows]
+    assert "seconds" in labels
+    assert not any("joule" in label or "J" in label for label in labels)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"low": 1.1, "high": 1.3}, Verdict.REAL),
+        ({"low": 0.9, "high": 1.3}, Verdict.SAME),
+        ({"low": 1.05, "high": 1.3, "half_width_reading": 0.1}, Verdict.UNCERTAIN),
+        ({"low": 1.05, "high": 1.3, "half_width_runs": 0.1}, Verdict.UNCERTAIN),
+        ({"low": 1.05, "high": 1.3, "half_width_gain": 0.04}, Verdict.REAL),
+        ({"low": 1.05, "high": None}, Verdict.UNKNOWN),
+        ({"value": 0.5, "low": 0.4, "high": 0.6}, Verdict.REAL),
+    ],
+)
+def test_real_is_what_the_errors_do_not_reach(changes: dict[str, float | None], expected: Verdict) -> None:
+    energy = Estimate.model_validate({"value": 1.2, **changes})
+    comparison = study(("off", "on")).comparisons[0].model_copy(update={"energy": energy})
+    assert verdict(comparison, estimated=False) is expected
+
+
+def test_answers_cut_and_thinking_forced_are_counted_apart() -> None:
+    cut = [query(i, "on", 5.0, correct=i == 0, finish_reason="length" if i < 3 else "stop") for i in range(12)]
+    forced = Finding(code=FindingCode.BUDGET_REACHED)
+    held = [query(i, "budget:8", 5.0, correct=True, findings=[forced] if i < 4 else ()) for i in range(12)]
+    receipt = receipt_of(summary_of([*held, *cut], ("budget:8", "on")))
+    rows = rows_of(receipt, "What it buys")
+    assert rows["cut by the cap"] == ("0 of 12", "3 of 12")
+    assert rows["thinking ended by force"] == ("4 of 12", "0 of 12")
+    figure = next(row.figures[1] for row in receipt.table.rows if row.label == "cut by the token cap")
+    assert (figure.value, figure.interval) == ("3 of 12", "1 of 3 right")
+
+
+def test_stopping_says_what_was_saved() -> None:
+    stopping = Stopping(
+        target=0.05,
+        of="ratio of joules, on over off",
+        n_prompts=120,
+        n_prompts_most=400,
+        looks=((30, 0.11), (60, 0.08), (120, 0.048)),
+        settled=True,
+        saved_s=7300.0,
+        saved_j=523e3,
+    )
+    receipt = receipt_of(study(("off", "on"), stopping=stopping))
+    rows = rows_of(receipt, "Until ± 5 %")
+    assert rows["prompts asked"] == ("120 of at most 400",)
+    assert rows["saved, at the mean"] == ("2.0 h and 523 kJ",)
+    assert "± 5 % was reached with 120 of at most 400 prompts" in receipt.headline
+    unsettled = stopping.model_copy(update={"settled": False, "saved_s": None, "saved_j": None})
+    receipt = receipt_of(study(("off", "on"), stopping=unsettled))
+    assert "saved, at the mean" not in rows_of(receipt, "Until")
+    assert "± 5 % was not reached" in receipt.headline
+
+
+def test_two_phase_is_said_in_every_heading() -> None:
+    receipt = receipt_of(study(("off", "on"), two_phase=two_phase_of(valid=True)))
+    assert receipt.headline.startswith("Two-phase: reasoning on takes 8.81 × the joules of reasoning off")
+    assert any(line.startswith("two-phase: 400 prompts") for line in receipt.lines)
+    assert all(section.title.startswith("Two-phase") for section in receipt.sections)
+    assert "no sample of the prompts" in receipt.table.caption
+    assert receipt.study == ()
+    rows = rows_of(receipt, "Two-phase: 400")
+    assert rows["held out, off the law"] == ("−1.2 %", "−1.2 %")
+    assert rows["allowed"] == ("± 3.0 %", "± 3.0 %")
+    assert not receipt.notices
+
+
+def test_a_law_that_does_not_hold_gives_no_figure() -> None:
+    receipt = receipt_of(study(("off", "on"), two_phase=two_phase_of(valid=False)))
+    assert receipt.headline == "Two-phase: no figure."
+    assert FindingCode.LAW_NOT_HELD.sentence in receipt.notices[0]
+    assert rows_of(receipt, "Two-phase: 400")["J per query"] == ("unknown", "unknown")
+    assert not any(row.label == "joules, on over off" for row in receipt.sections[1].rows)
+
+
+def test_somebody_elses_protocol_is_said_on_top() -> None:
+    summary = study(("off", "on"), findings=(Finding(code=FindingCode.OTHERS_PROTOCOL, detail="aies-v2-1"),))
+    theirs = summary.cell.model_copy(update={"protocol": "aies-v2-1", "caps": {"off": 10, "on": 8192}})
+    receipt = receipt_of(summary.model_copy(update={"cell": theirs}))
+    assert "protocol aies-v2-1, faults included; capped at off 10 and on 8,192 tokens" in receipt.lines
+    assert not any("protocol" in line for line in receipt_of(measured()).lines)
+
+
+def test_a_law_is_printed_coefficient_by_coefficient() -> None:
+    rows = {row.label: row.figures[0] for row in law_table(two_phase_of(valid=True).law).rows}
+    assert rows["per query"].value == "3.00 J"
+    assert rows["per prompt token"].value == "not told apart"
+    assert (rows["per output token"].value, rows["per output token"].interval) == ("1.10 J", "1.00 to 1.20")
+    assert rows["per token attended to"].value == "10.0 µJ"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_line_of_a_study_is_wider_than_the_terminal(width: int) -> None:
+    for summary in (
+        study(EIGHT),
+        invalid_study(),
+        study(("off", "on"), two_phase=two_phase_of(valid=True)),
+        study(("off", "on"), two_phase=two_phase_of(valid=False)),
+        estimated_summary(20, BUDGETS),
+    ):
+        lines = printed(receipt_of(summary), width).splitlines()
+        assert max(cell_len(line) for line in lines if not line.startswith(("page: ", "Next: "))) <= width
+
+
+def test_a_narrow_column_never_breaks_the_number_of_a_budget() -> None:
+    words = set(re.sub(r"[│:]", " ", printed(receipt_of(study(EIGHT)), 60)).split())
+    assert words >= {"64", "256", "1024", "4096"}
+
+
 # ------------------------------------------------------------------------------------------- terminal
 
 
@@ -218,7 +505,7 @@ def test_terminal_markdown_and_page_show_the_same_figures() -> None:
         for section in receipt.sections:
             for row in section.rows:
                 for cell in row.cells:
-                    assert cell in target or cell.replace("<", "&lt;") in target
+                    assert cell in target or str(escape(cell)) in target
 
 
 # ------------------------------------------------------------------------------------------- Markdown

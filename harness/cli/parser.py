@@ -13,7 +13,7 @@ from typing import NoReturn
 import harness
 from harness.errors import ExitCode, HarnessError
 
-VERBS = ("run", "report", "verify", "meter", "models", "doctor")
+VERBS = ("run", "report", "compare", "export", "verify", "meter", "models", "protocols", "doctor")
 
 
 class Parser(argparse.ArgumentParser):

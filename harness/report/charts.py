@@ -1,4 +1,4 @@
-"""The data behind the page's two charts, as plain values for its script. Nothing here is drawn."""
+"""Power over time and energy against tokens, as plain values for the page's script. Nothing here is drawn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.analysis.measured import QueryFigures
-from harness.records import IntervalRecord, Method, Summary
+from harness.records import EnergyLaw, IntervalRecord, Method, Summary
+from harness.report.numbers import Unit, digits, percent, signed, unit_for, value_of
+from harness.report.panel import Grid, Json, Panel
+from harness.report.study import law_words
 from harness.report.trace import SessionPower, Trace, thinned
 from harness.report.wording import METHOD, joules_label
 
@@ -16,21 +19,23 @@ N_BINS_MOST = 6000
 N_BINS_LEAST = 200
 N_QUERIES_MOST = 4000
 """Marked in a chart. Beyond it the page would grow past a megabyte."""
+N_CORNERS = 24
+"""Of a drawn law; it bends gently."""
 LOG_FROM = 30.0
 """Axes turn logarithmic where the largest value is so many times the smallest."""
 
-Json = dict[str, object]
 
-
-def power_charts(
+def power_panel(
+    summary: Summary,
     traces: Sequence[Trace],
     queries: Sequence[tuple[QueryFigures, float]],
     intervals: Sequence[IntervalRecord],
     modes: Sequence[str],
-) -> list[Json]:
-    """One chart of power over time per session.
+) -> Panel | None:
+    """One chart of power over time per session; None where no device was read.
 
     Args:
+        summary: For the table beside the chart.
         traces: Power of every device.
         queries: Answered queries, each with its start in seconds on its session's clock.
         intervals: Load, warm-up and idle, to shade; gaps are not.
@@ -41,31 +46,134 @@ def power_charts(
     """
     n_sessions = max(1, len({trace.session for trace in traces}))
     sessions = thinned(traces, max(N_BINS_LEAST, N_BINS_MOST // n_sessions))
-    return [_power_chart(session, queries, intervals, modes) for session in sessions]
+    charts = [_power_chart(session, queries, intervals, modes) for session in sessions]
+    if not charts:
+        return None
+    estimated = any(trace.method is Method.ESTIMATED for trace in traces)
+    watts = joules_label(summary, "W")
+    idle = [] if summary.power_idle_w.value is None else [("idle", "", "", value_of(summary.power_idle_w))]
+    return Panel(
+        name="power",
+        title="Power over time, estimated" if estimated else "Power over time",
+        caption="What each metered device drew, in W, since the session began; a query is a band in its mode's colour.",
+        chart=charts,
+        grid=Grid(
+            columns=("", "queries", "s per query", f"{watts} while it lasts"),
+            rows=(
+                *(
+                    (mode.mode, f"{mode.n_queries:,}", value_of(mode.duration_s), digits(mode.power_w))
+                    for mode in summary.modes
+                ),
+                *idle,
+            ),
+        ),
+    )
 
 
-def scatter_chart(summary: Summary, queries: Sequence[tuple[QueryFigures, float]], modes: Sequence[str]) -> Json | None:
-    """Joules against output tokens, a point per query; None where nothing has both."""
+def scatter_panel(
+    summary: Summary, queries: Sequence[tuple[QueryFigures, float]], modes: Sequence[str]
+) -> Panel | None:
+    """Energy against output tokens, a point per query, with the fitted law; None where nothing has both."""
+    unit = unit_for([mode.energy_j.value for mode in summary.modes], "J")
     points = [
-        [each.n_output_tokens, _rounded(each.energy_j, 3), modes.index(each.mode), each.prompt_id]
+        (each.n_output_tokens, unit.of(each.energy_j), modes.index(each.mode), each.prompt_id)
         for each, _ in queries
         if each.n_output_tokens and each.energy_j
     ]
     if not points:
         return None
-    shown = points[:N_QUERIES_MOST]
-    slopes = [
-        None if mode.energy_per_output_token_j.value is None else mode.energy_per_output_token_j.value
-        for mode in summary.modes
-    ]
-    return {
-        "points": sorted(shown, key=lambda point: float(str(point[0]))),
+    shown = sorted(points[:N_QUERIES_MOST], key=lambda point: point[0])
+    label = joules_label(summary, unit.name)
+    log = [is_wide([point[0] for point in shown]), is_wide([point[1] for point in shown])]
+    lines = _law_lines(summary, [each for each, _ in queries], unit, log=log[0])
+    which = "A point is a query" if summary.two_phase is None else "A point is a query that was measured for the law"
+    chart: Json = {
+        "points": [[tokens, rounded(energy, 3), mode, prompt] for tokens, energy, mode, prompt in shown],
         "modes": list(modes),
-        "slopes": slopes,
-        "unit": joules_label(summary),
-        "log": [_is_wide([float(str(point[axis])) for point in shown]) for axis in (0, 1)],
+        "lines": lines or _slopes(summary, shown, unit),
+        "law": bool(lines),
+        "unit": label,
+        "log": log,
         "left_out": len(points) - len(shown),
     }
+    return Panel(
+        name="scatter",
+        title="Energy against output tokens",
+        caption=f"{which}: what it took in {label}, against the tokens that it wrote, thinking included.",
+        chart=chart,
+        grid=_per_token_grid(summary, unit),
+        notes=_law_notes(summary) if lines else (f"A dashed line is its mode's {label} per output token.",),
+    )
+
+
+def _law_lines(summary: Summary, queries: Sequence[QueryFigures], unit: Unit, *, log: bool) -> list[list[list[float]]]:
+    """The fitted law over each mode's output lengths, at its median prompt; empty where there is no law."""
+    law = _law(summary)
+    if law is None or summary.estimated or law.per_output_token_j.value is None:
+        return []
+    a, b, c, d = (
+        each.value or 0.0  # a coefficient that could not be told apart is not in the fitted law
+        for each in (law.per_query_j, law.per_prompt_token_j, law.per_output_token_j, law.per_attended_token_j)
+    )
+    lines: list[list[list[float]]] = []
+    for mode in summary.modes:
+        own = [q for q in queries if q.mode == mode.mode and q.n_output_tokens and q.n_prompt_tokens is not None]
+        if not own or (law.modes and mode.mode not in law.modes):
+            lines.append([])
+            continue
+        p = float(np.median([q.n_prompt_tokens or 0 for q in own]))
+        least, most = (float(end([q.n_output_tokens or 1 for q in own])) for end in (np.min, np.max))
+        o = np.geomspace(least, most, N_CORNERS) if log else np.linspace(least, most, N_CORNERS)
+        energy = a + b * p + c * o + d * (p * o + o**2 / 2)
+        lines.append([[round(float(x), 1), float(f"{unit.of(y):.4g}")] for x, y in zip(o, energy, strict=True)])
+    return lines
+
+
+def _law(summary: Summary) -> EnergyLaw | None:
+    return summary.law if summary.two_phase is None else summary.two_phase.law
+
+
+def _slopes(summary: Summary, points: Sequence[tuple[int, float, int, str]], unit: Unit) -> list[list[list[float]]]:
+    """Each mode's joules per token, over its output lengths."""
+    lines: list[list[list[float]]] = []
+    for index, mode in enumerate(summary.modes):
+        own, slope = [point[0] for point in points if point[2] == index], mode.energy_per_output_token_j.value
+        ends = [] if slope is None or not own else [min(own), max(own)]
+        lines.append([[float(tokens), float(f"{unit.of(tokens * (slope or 0.0)):.4g}")] for tokens in ends])
+    return lines
+
+
+def _per_token_grid(summary: Summary, unit: Unit) -> Grid:
+    per_token = unit_for([mode.energy_per_output_token_j.value for mode in summary.modes], "J")
+    return Grid(
+        columns=(
+            "mode",
+            "queries",
+            "output tokens, mean",
+            f"{joules_label(summary, unit.name)}, mean",
+            f"{joules_label(summary, per_token.name)} per output token",
+        ),
+        rows=tuple(
+            (
+                mode.mode,
+                f"{mode.n_queries:,}",
+                digits(mode.output_tokens),
+                value_of(unit.estimate(mode.energy_j)),
+                value_of(per_token.estimate(mode.energy_per_output_token_j)),
+            )
+            for mode in summary.modes
+        ),
+        caption="The list of all queries at the end of the page has each one.",
+    )
+
+
+def _law_notes(summary: Summary) -> tuple[str, ...]:
+    law = _law(summary)
+    if law is None:
+        return ()
+    off = [f"{mode} {signed(percent(share))}" for mode, share in law.residual_relative_by_mode.items() if share]
+    residuals = (f"Measured joules against the law, by mode: {', '.join(off)}.",) if len(off) > 1 else ()
+    return ("A line is the law at its mode's middle prompt length.", law_words(law), *residuals)
 
 
 def _power_chart(
@@ -94,7 +202,7 @@ def _power_chart(
                 round(start_s + query.duration_s, 3),
                 modes.index(query.mode),
                 query.prompt_id,
-                _rounded(query.energy_j, 2),
+                rounded(query.energy_j, 2),
                 query.n_output_tokens,
             ]
             for query, start_s in own[:N_QUERIES_MOST]
@@ -109,12 +217,13 @@ def _device(device: str, method: Method) -> str:
     return f"{short}, {METHOD[method]}"
 
 
-def _rounded(value: float | None, n_decimals: int) -> float | None:
-    """To the figures that a tooltip shows; tiny energies keep three digits."""
+def rounded(value: float | None, n_decimals: int) -> float | None:
+    """To the figures that a tooltip shows; what is below 1 keeps three digits."""
     if value is None:
         return None
     return round(value, n_decimals) if value >= 1 else float(f"{value:.3g}")
 
 
-def _is_wide(values: Sequence[float]) -> bool:
+def is_wide(values: Sequence[float]) -> bool:
+    """Whether an axis over these values must be logarithmic."""
     return min(values) > 0 and max(values) / min(values) > LOG_FROM

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from harness.report.receipt import Kind, Receipt, Section
+from harness.report.page import Lead
+from harness.report.receipt import Receipt
+from harness.report.rows import Kind, Section
 from harness.report.table import Figure, Table
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~&@$])")
@@ -16,11 +18,14 @@ def render_markdown(receipt: Receipt) -> str:
     """The receipt, the table and the doubts. Names from outside are escaped."""
     blocks = [
         f"### {escaped(receipt.title)}",
+        *(f"> **{escaped(notice)}**" for notice in receipt.notices),
         *([escaped(receipt.headline)] if receipt.headline else []),
         "\n".join(f"{escaped(line)}  " for line in receipt.lines).rstrip(),
         _grid(["", *receipt.modes], [row for section in receipt.sections for row in _section(section, receipt)]),
         f"**Table.** {escaped(receipt.table.caption)}",
         _table(receipt.table),
+        *_under_captions(receipt.study),
+        *([escaped(receipt.study_caption)] if receipt.study else []),
     ]
     if receipt.doubts:
         blocks.append("**To know before you quote it**")
@@ -30,6 +35,22 @@ def render_markdown(receipt: Receipt) -> str:
             )
         )
     return "\n\n".join(blocks) + "\n"
+
+
+def render_leads(leads: Sequence[Lead]) -> str:
+    """What `harness compare` says, as Markdown."""
+    blocks: list[str] = []
+    for lead in leads:
+        blocks.append(f"### {escaped(lead.title)}")
+        blocks += [f"**{escaped(answer.question)}.** {escaped(answer.text)}" for answer in lead.answers]
+        blocks += _under_captions(lead.tables)
+        blocks += [escaped(note) for note in lead.notes]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _under_captions(tables: Sequence[Table]) -> list[str]:
+    """Each table below its caption."""
+    return [block for table in tables for block in (f"**{escaped(table.caption)}**", _table(table))]
 
 
 def escaped(text: str) -> str:

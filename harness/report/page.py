@@ -1,4 +1,4 @@
-"""One self-contained HTML page of a run: receipt, table, charts, doubts, facts. It fetches nothing.
+"""One self-contained HTML page of a run: receipt, table, the study's charts, doubts, facts. It fetches nothing.
 
 Names, prompts and answers come from outside. Text is escaped by the template, data for the scripts by
 `script_json`, and a content security policy forbids the page every connection.
@@ -7,6 +7,7 @@ Names, prompts and answers come from outside. Text is escaped by the template, d
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,13 +15,20 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from harness.analysis.measured import QueryFigures, devices_by_session, figures_of, is_estimated
+from harness.analysis.measured import THINKING_TOKENS, QueryFigures, devices_by_session, figures_of, is_estimated
 from harness.analysis.summary import failed
-from harness.records import IntervalRecord, Method, QueryRecord, Summary
-from harness.report.charts import power_charts, scatter_chart
+from harness.records import IntervalRecord, LengthRecord, QueryRecord, Summary
+from harness.report.charts import power_panel, scatter_panel
+from harness.report.compared import Answer, answers
 from harness.report.facts import FactGroup
+from harness.report.measure import measure_of
 from harness.report.numbers import UNKNOWN, digits, half_width
+from harness.report.panel import Panel
 from harness.report.receipt import Receipt, receipt_of
+from harness.report.savings import stopping_panel, two_phase_panel
+from harness.report.study_bars import factors_panel, split_panel
+from harness.report.study_charts import front_panel, lengths_panel, pairs_panel
+from harness.report.table import Table
 from harness.report.trace import Trace
 from harness.report.wording import joules_label
 
@@ -39,6 +47,20 @@ class PageCell:
     intervals: Sequence[IntervalRecord] = ()
     facts: Sequence[FactGroup] = ()
     command: str | None = None
+    lengths: Sequence[LengthRecord] = ()
+    """Of a two-phase run: every prompt's token counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lead:
+    """What stands above the cells where a page sets several of them side by side."""
+
+    title: str
+    answers: Sequence[Answer] = ()
+    tables: Sequence[Table] = ()
+    notes: Sequence[str] = ()
+    panels: Sequence[Panel] = ()
+    """Without a chart that a script draws: their data would lie with a cell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +82,9 @@ class Part:
     summary: Summary
     receipt: Receipt
     charts: Markup
-    has_power: bool
-    power_estimated: bool
-    has_scatter: bool
+    answers: tuple[Answer, ...]
+    study: tuple[Panel, ...]
+    power: Panel | None
     bars: tuple[tuple[int, int], ...]
     joules: str
     facts: Sequence[FactGroup]
@@ -71,12 +93,13 @@ class Part:
     n_queries: int
 
 
-def render_page(cells: Sequence[PageCell], *, title: str | None = None) -> str:
+def render_page(cells: Sequence[PageCell], *, title: str | None = None, leads: Sequence[Lead] = ()) -> str:
     """The page as a string.
 
     Args:
         cells: What was measured, in the order of the page.
         title: Of the browser's tab; the first run's id otherwise.
+        leads: What to say before the first cell.
 
     Returns:
         HTML without any reference to another file or host.
@@ -89,6 +112,7 @@ def render_page(cells: Sequence[PageCell], *, title: str | None = None) -> str:
         lstrip_blocks=True,
     )
     environment.filters["coded"] = coded
+    environment.filters["tight"] = tight
     assets = files("harness") / "assets" / "page"
     raw = {
         name: Markup((assets / path).read_text(encoding="utf-8"))  # noqa: S704 - the package's own files
@@ -97,12 +121,15 @@ def render_page(cells: Sequence[PageCell], *, title: str | None = None) -> str:
             "chart_style": "uPlot.min.css",
             "chart_license": "uPlot.LICENSE",
             "style": "page.css",
+            "chart_tools": "chart.js",
+            "power_script": "power.js",
+            "study_script": "study.js",
             "script": "page.js",
         }.items()
     }
     parts = [_part(f"cell-{index}", cell) for index, cell in enumerate(cells)]
     return environment.get_template("page.html.j2").render(
-        parts=parts, title=title or (parts[0].summary.run_id if parts else "No results"), **raw
+        parts=parts, leads=leads, title=title or (parts[0].summary.run_id if parts else "No results"), **raw
     )
 
 
@@ -112,6 +139,11 @@ def coded(text: str) -> Markup:
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
     )
+
+
+def tight(text: str) -> str:
+    """Text in which a number is not parted from the sign after it at the end of a line."""
+    return re.sub(r"(?<=\d) (?=[%×])|(?<=[±=]) (?=\d)", "\N{NO-BREAK SPACE}", text)
 
 
 def script_json(data: object) -> Markup:
@@ -129,18 +161,20 @@ def _part(anchor: str, cell: PageCell) -> Part:
         for query in sorted(cell.queries, key=lambda each: (each.session, each.time_start_s))
         if not failed(query) and query.mode in modes
     ]
-    power = power_charts(cell.traces, drawn, cell.intervals, modes)
-    scatter = scatter_chart(summary, drawn, modes)
+    power = power_panel(summary, cell.traces, drawn, cell.intervals, modes)
+    study = _study(cell, drawn)
+    receipt = receipt_of(summary)
+    headline = None if summary.two_phase is not None else summary.comparison
     listed = sorted(cell.queries, key=lambda each: (each.prompt_index, modes.index(each.mode)))
     figures = {(query.prompt_id, query.mode): query for query, _ in drawn}
     return Part(
         anchor=anchor,
         summary=summary,
-        receipt=receipt_of(summary),
-        charts=script_json({"power": power, "scatter": scatter}),
-        has_power=bool(power),
-        power_estimated=any(trace.method is Method.ESTIMATED for trace in cell.traces),
-        has_scatter=scatter is not None,
+        receipt=receipt,
+        charts=script_json({panel.name: panel.chart for panel in (*study, power) if panel and panel.chart}),
+        answers=answers(headline, estimated=summary.estimated) if headline and not headline.invalid else (),
+        study=study,
+        power=power,
         bars=barcode(summary.cell.cell_id),
         joules=joules_label(summary),
         facts=cell.facts,
@@ -148,6 +182,41 @@ def _part(anchor: str, cell: PageCell) -> Part:
         lines=tuple(_line(query, figures.get((query.prompt_id, query.mode))) for query in listed[:N_QUERIES_LISTED]),
         n_queries=len(listed),
     )
+
+
+def _study(cell: PageCell, drawn: Sequence[tuple[QueryFigures, float]]) -> tuple[Panel, ...]:
+    """The panels between the receipt and the power, in the order of the questions that they answer."""
+    summary = cell.summary
+    scatter = scatter_panel(summary, drawn, [mode.mode for mode in summary.modes])
+    lengths = lengths_panel(summary, _thinking(cell, drawn))
+    if summary.two_phase is not None:  # the measured queries were chosen for their lengths: they compare nothing
+        panels = [two_phase_panel(summary, summary.two_phase), scatter, lengths]
+    else:
+        measure = measure_of(summary)
+        comparisons = [each for each in summary.comparisons if not each.invalid]
+        panels = [
+            factors_panel(summary, comparisons, measure),
+            pairs_panel(summary, [query for query, _ in drawn], comparisons, measure),
+            split_panel(summary, measure),
+            front_panel(summary, comparisons, measure),
+            lengths,
+            scatter,
+        ]
+    panels += [stopping_panel(summary.stopping)] if summary.stopping else []
+    return tuple(panel for panel in panels if panel is not None)
+
+
+def _thinking(cell: PageCell, drawn: Sequence[tuple[QueryFigures, float]]) -> dict[str, list[int]]:
+    """Thinking tokens by mode: of the batched queries in a two-phase run, otherwise of those measured one by one."""
+    n_thinking: dict[str, list[int]] = {}
+    if cell.summary.two_phase is not None:
+        counts = [(each.mode, each.output.sizes.get(THINKING_TOKENS)) for each in cell.lengths if each.output]
+    else:
+        counts = [(query.mode, query.n_thinking_tokens) for query, _ in drawn]
+    for mode, count in counts:
+        if count is not None:
+            n_thinking.setdefault(mode, []).append(count)
+    return n_thinking
 
 
 def barcode(cell_id: str) -> tuple[tuple[int, int], ...]:

@@ -9,20 +9,31 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
-from harness.records import Estimate, Summary
+from harness.records import Estimate, FindingCode, Summary, TwoPhase
 from harness.report.beside import beside_lines
+from harness.report.compared import invalid_words, listed, whole
 from harness.report.numbers import (
     UNKNOWN,
     Unit,
     decimals_of,
     digits,
+    duration,
     ends_of,
     half_width,
     parts_of,
+    times,
     unit_for,
     value_of,
+)
+from harness.report.rows import Kind, Row, Section, wide
+from harness.report.study import columns_of, study_tables
+from harness.report.study_sections import (
+    answer_rows,
+    comparison_sections,
+    stopping_section,
+    two_phase_invalid_words,
+    two_phase_sections,
 )
 from harness.report.table import Table, scored_only, table_of
 from harness.report.wording import Doubt, doubts, energy_source, estimated_words, joules_label, subject
@@ -35,36 +46,14 @@ N_QUERIES_PRICED = 1000
 """One query costs too little to print."""
 
 
-class Kind(StrEnum):
-    """How a row is laid out. Wide rows have one cell for all modes."""
-
-    ITEM = "item"
-    TOTAL = "total"
-    DETAIL = "detail"
-    WIDE = "wide"
-    WIDE_TOTAL = "wide_total"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A label and a printed figure per mode, or one for all."""
-
-    label: str
-    cells: tuple[str, ...]
-    kind: Kind = Kind.ITEM
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """Rows under a heading."""
-
-    title: str
-    rows: tuple[Row, ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """Everything that is said of one cell at one site, ready to lay out."""
+    """Everything that is said of one cell at one site, ready to lay out.
+
+    `study` has a table per question (what it costs, why, what it buys, is it real) and a column per comparison; with
+    one comparison its sections say it all.
+    `notices` are what must be read before any figure: a comparison or a two-phase figure that does not hold.
+    """
 
     run_id: str
     title: str
@@ -73,23 +62,40 @@ class Receipt:
     modes: tuple[str, ...]
     sections: tuple[Section, ...]
     table: Table
+    study: tuple[Table, ...]
+    study_caption: str
+    notices: tuple[str, ...]
     doubts: tuple[Doubt, ...]
     estimated: bool
 
 
 def receipt_of(summary: Summary) -> Receipt:
-    """The receipt of a summary. Joules are gross, in the run's headline boundary."""
-    sections = [*_seconds(summary), _joules(summary)] if summary.estimated else _measured_joules(summary)
-    sections += [_tokens(summary), *_ratio(summary), *_answers(summary), *_beside(summary)]
+    """The receipt of a summary. Joules are gross, in the run's headline boundary.
+
+    Of a two-phase run only the two-phase figures are on it: the few queries that were measured one by one were chosen
+    for their lengths, and their mean is of nothing.
+    """
+    modes = tuple(mode.mode for mode in summary.modes)
+    if summary.two_phase is not None:
+        sections = list(two_phase_sections(summary.two_phase, modes))
+    else:
+        sections = [*_seconds(summary), _joules(summary)] if summary.estimated else _measured_joules(summary)
+        sections += [_tokens(summary), *comparison_sections(summary), *_answers(summary)]
+    sections += [stopping_section(summary.stopping)] if summary.stopping is not None else []
+    sections += _beside(summary)
+    several = len(summary.comparisons) > 1 and summary.two_phase is None
     title = "Energy receipt"
     return Receipt(
         run_id=summary.run_id,
         title=f"{title}: J ({estimated_words(summary)})" if summary.estimated else title,
         headline=headline_of(summary),
         lines=_lines(summary),
-        modes=tuple(mode.mode for mode in summary.modes),
+        modes=modes,
         sections=tuple(sections),
         table=table_of(summary),
+        study=study_tables(columns_of(summary)) if several else (),
+        study_caption=study_caption(summary),
+        notices=notices_of(summary),
         doubts=doubts(summary.findings),
         estimated=summary.estimated,
     )
@@ -101,12 +107,41 @@ def _lines(summary: Summary) -> tuple[str, ...]:
     n_planned = summary.n_prompts_planned
     count = f"{n_measured:,} of {n_planned:,}" if n_measured < n_planned else f"{n_planned:,}"
     prompts = f"{count} prompts of {summary.cell.prompt_set}"
+    typical = "for a typical query: the mean of those answered"
+    if summary.two_phase is not None:
+        prompts = f"two-phase: {summary.two_phase.n_prompts:,} prompts of {summary.cell.prompt_set}"
+        typical = "for a typical query: its token count, times an energy law"
     return (
         subject(summary),
         f"{prompts}, each in {n_modes} modes" if n_modes > 1 else prompts,
+        *_protocol(summary),
         energy_source(summary),
-        "for a typical query: the mean of those answered",
+        typical,
     )
+
+
+def _protocol(summary: Summary) -> list[str]:
+    """Whose protocol this is, where it is not this program's own."""
+    cell = summary.cell
+    if not any(finding.code is FindingCode.OTHERS_PROTOCOL for finding in summary.findings):
+        return []
+    caps = [f"{mode} {cell.cap(mode):,}" for mode in cell.modes]
+    return [f"protocol {cell.protocol}, faults included; capped at {listed(caps)} tokens"]
+
+
+def notices_of(summary: Summary) -> tuple[str, ...]:
+    """What does not hold, in words: comparisons whose switch did nothing, a two-phase figure off its law."""
+    notices = [words for each in summary.comparisons if (words := invalid_words(each))]
+    if summary.two_phase is not None and not summary.two_phase.valid:
+        notices.append(two_phase_invalid_words(summary.two_phase))
+    return tuple(notices)
+
+
+def study_caption(summary: Summary) -> str:
+    """Which modes stand over which."""
+    if not summary.comparisons:
+        return ""
+    return f"Each mode over {summary.comparisons[0].denominator}, over the same prompts."
 
 
 def _joules(summary: Summary) -> Section:
@@ -237,66 +272,61 @@ def _tokens(summary: Summary) -> Section:
     return Section(title="Tokens of one query", rows=tuple(rows))
 
 
-def _ratio(summary: Summary) -> list[Section]:
-    """The ratio of two modes, as tokens times what one token takes."""
-    comparison = summary.comparison
-    if comparison is None:
-        return []
-    whole = comparison.duration if summary.estimated else comparison.energy
-    each = comparison.duration_per_token if summary.estimated else comparison.energy_per_token.value
-    what = "seconds" if summary.estimated else "joules"
-    ends = ends_of(whole)
-    interval = f"95 %: {ends}" if ends else "95 %: unknown"
-    rows = [
-        Row(label=what, cells=(f"{value_of(whole)} ×",), kind=Kind.WIDE_TOTAL),
-        Row(label="other prompts", cells=(interval,), kind=Kind.WIDE),
-        Row(label="= output tokens", cells=(f"{digits(comparison.tokens.value)} ×",), kind=Kind.WIDE),
-        Row(label=f"× {what} per token", cells=(f"{digits(each)} ×",), kind=Kind.WIDE),
-    ]
-    title = f"{comparison.numerator} over {comparison.denominator}, {comparison.n_pairs} prompts"
-    return [Section(title=title, rows=tuple(rows))]
-
-
 def _answers(summary: Summary) -> list[Section]:
     modes = summary.modes
     if not any(mode.n_scored for mode in modes):
         return []
     per_correct = [mode.energy_per_correct_j for mode in modes]
-    unit = unit_for([each.value for each in per_correct], "J")
+    unit = unit_for([each.value if each.value is not None else each.low for each in per_correct], "J")
     right = tuple(f"{mode.n_correct} of {mode.n_scored}" for mode in modes)
     joules = tuple(
         "none right" if mode.n_correct == 0 else value_of(unit.estimate(each))
         for mode, each in zip(modes, per_correct, strict=True)
     )
     label = f"{joules_label(summary, unit.name)} per right answer{scored_only(summary)}"
-    rows = [Row(label="right answers", cells=right), Row(label=label, cells=joules, kind=Kind.TOTAL)]
+    rows = [Row(label="right answers", cells=right)]
+    if any(mode.n_cut for mode in modes):
+        cut = tuple(f"{mode.n_cut} of {mode.n_queries - mode.n_failed}" for mode in modes)
+        rows.append(Row(label="cut by the cap", cells=cut, kind=Kind.DETAIL))
+    if any(mode.n_forced for mode in modes):
+        forced = tuple(f"{mode.n_forced} of {mode.n_queries - mode.n_failed}" for mode in modes)
+        rows.append(Row(label="thinking ended by force", cells=forced, kind=Kind.DETAIL))
+    rows.append(Row(label=label, cells=joules, kind=Kind.TOTAL))
     if not summary.estimated:
         cells = tuple(ends_of(unit.estimate(each)) or UNKNOWN for each in per_correct)
         rows.append(Row(label="95 %: other prompts", cells=cells, kind=Kind.DETAIL))
-    return [Section(title="What it buys", rows=tuple(rows))]
+    sections = [Section(title="What it buys", rows=tuple(rows))]
+    compared = answer_rows(summary)
+    if compared:
+        sections.append(Section(title="Right answers over the same prompts", rows=compared))
+    return sections
 
 
 def _beside(summary: Summary) -> list[Section]:
     """What others say of the same session."""
     return [
-        Section(title=title, rows=tuple(Row(label=label, cells=(cell,), kind=Kind.WIDE) for label, cell in lines))
+        Section(title=title, rows=tuple(wide(label, cell) for label, cell in lines))
         for title, lines in beside_lines(summary)
     ]
 
 
 def headline_of(summary: Summary) -> str:
     """The answer in one or two sentences; empty where nothing was compared."""
+    if summary.two_phase is not None:
+        return _two_phase_headline(summary.two_phase)
     comparison = summary.comparison
     if comparison is None:
-        return ""
-    whole = comparison.duration if summary.estimated else comparison.energy
+        return _stopped(summary)
+    if comparison.invalid:
+        return f"No comparison of {comparison.numerator} with {comparison.denominator}: the switch did not do its work."
+    ratio = whole(comparison, estimated=summary.estimated)
     each = comparison.duration_per_token if summary.estimated else comparison.energy_per_token.value
-    if whole.value is None:
+    if ratio.value is None:
         return ""
     what = "seconds" if summary.estimated else "joules"
     names = (comparison.numerator, comparison.denominator)
-    ends = f" (95 %: {ends_of(whole)})" if ends_of(whole) else ""
-    text = f"Reasoning {names[0]} takes {value_of(whole)} × the {what} of reasoning {names[1]}{ends}"
+    ends = f" (95 %: {ends_of(ratio)})" if ends_of(ratio) else ""
+    text = f"Reasoning {names[0]} takes {times(ratio)} the {what} of reasoning {names[1]}{ends}"
     if comparison.tokens.value is not None and each is not None:
         text += f": {digits(comparison.tokens.value)} × the tokens, each at {digits(each)} × the {what}"
     by_name = {mode.mode: mode for mode in summary.modes}
@@ -304,7 +334,30 @@ def headline_of(summary: Summary) -> str:
     if above.n_scored and under.n_scored:
         right = f"{above.n_correct} of {above.n_scored}"
         text += f". It answers {right} right, against {under.n_correct} of {under.n_scored}"
-    return f"{text}."
+    return f"{text}. {_stopped(summary)}".rstrip()
+
+
+def _two_phase_headline(two_phase: TwoPhase) -> str:
+    if not two_phase.valid or two_phase.energy.value is None:
+        return "Two-phase: no figure." if two_phase.numerator is not None else ""
+    ends = f" (95 %: {ends_of(two_phase.energy)})" if ends_of(two_phase.energy) else ""
+    names = (two_phase.numerator, two_phase.denominator)
+    text = f"Two-phase: reasoning {names[0]} takes {times(two_phase.energy)} the joules of reasoning {names[1]}{ends}"
+    saved_s = two_phase.duration_saved_s
+    saved = f", found in {duration(saved_s)} less" if saved_s is not None and saved_s > 0 else ""
+    return f"{text}, by token counts and an energy law of {two_phase.n_law:,} queries{saved}."
+
+
+def _stopped(summary: Summary) -> str:
+    """What `--until-ci` came to."""
+    stopping = summary.stopping
+    if stopping is None:
+        return ""
+    asked = f"{stopping.n_prompts:,} of at most {stopping.n_prompts_most:,} prompts"
+    if not stopping.settled:
+        return f"± {100 * stopping.target:g} % was not reached with {asked}."
+    saved = f" and saved {duration(stopping.saved_s)}" if stopping.saved_s else ""
+    return f"± {100 * stopping.target:g} % was reached with {asked}{saved}."
 
 
 def _scaled(estimate: Estimate, factor: float) -> Estimate:

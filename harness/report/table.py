@@ -10,6 +10,9 @@ from harness.report.numbers import UNKNOWN, Unit, digits, ends_of, unit_for, val
 from harness.report.wording import joules_label
 
 PERCENT = Unit(name="%", size=0.01)
+CHOSEN = (
+    "Only of the queries that were measured one by one, which were chosen for their lengths: no sample of the prompts."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +59,42 @@ def table_of(summary: Summary) -> Table:
         _row(summary, "answer tokens", lambda mode: _figure(mode.answer_tokens)),
     ]
     if any(mode.n_cut for mode in summary.modes):
-        counts.append(_row(summary, "cut by the token cap", lambda mode: Figure(value=f"{mode.n_cut:,}")))
+        counts.append(_row(summary, "cut by the token cap", _cut))
+    if any(mode.n_forced for mode in summary.modes):
+        counts.append(_row(summary, "thinking ended by force", _forced))
     power = _row(summary, f"{joules_label(summary, 'W')} while answering", _power)
     ordered = [*time, *counts, *energy] if summary.estimated else [*counts, *energy, *time, power]
+    caption = "Each figure is a mean or a total over its mode; below it, the 95 % interval over prompts."
+    if summary.two_phase is not None:
+        caption = f"{CHOSEN} {caption}"
     return Table(
-        caption="Each figure is a mean or a total over its mode; below it, the 95 % interval over prompts.",
+        caption=caption,
         modes=tuple(mode.mode for mode in summary.modes),
         rows=tuple(ordered),
+    )
+
+
+def in_short(summary: Summary) -> Table:
+    """What a comparison of modes starts from: a query, its tokens, its answers. The same figures as in the table."""
+    if summary.estimated:
+        costs = [_seconds_per_query(summary), _seconds_per_token(summary)]
+    else:
+        costs = [
+            _estimates(summary, "per query", "J", lambda mode: mode.energy_j),
+            _estimates(summary, "per output token", "J", lambda mode: mode.energy_per_output_token_j),
+        ]
+    tokens = [
+        _row(summary, "thinking tokens", lambda mode: _figure(mode.thinking_tokens)),
+        _row(summary, "answer tokens", lambda mode: _figure(mode.answer_tokens)),
+    ]
+    right = (
+        [_row(summary, "correct", _correct), _per_correct(summary)] if any(m.n_scored for m in summary.modes) else []
+    )
+    cut = [_row(summary, "cut by the token cap", _cut)] if any(mode.n_cut for mode in summary.modes) else []
+    return Table(
+        caption="One query in each mode",
+        modes=tuple(mode.mode for mode in summary.modes),
+        rows=(*costs, *tokens, *right, *cut),
     )
 
 
@@ -77,14 +109,17 @@ def _estimates(summary: Summary, per: str, base: str, of: Callable[[ModeSummary]
 
 
 def _per_correct(summary: Summary) -> TableRow:
-    row = _estimates(summary, "per correct answer", "J", lambda mode: mode.energy_per_correct_j)
-    figures = tuple(
-        Figure(value="undefined: not scored" if mode.n_scored == 0 else "undefined: none correct")
-        if mode.energy_per_correct_j.value is None and mode.n_correct == 0
-        else figure
-        for mode, figure in zip(summary.modes, row.figures, strict=True)
-    )
-    return TableRow(label=f"{row.label}{scored_only(summary)}", figures=figures)
+    estimates = [mode.energy_per_correct_j for mode in summary.modes]
+    unit = unit_for([each.low if each.value is None else each.value for each in estimates], "J")
+    figures = []
+    for mode, each in zip(summary.modes, map(unit.estimate, estimates), strict=True):
+        if each.value is None and mode.n_correct == 0:
+            words = "undefined: not scored" if mode.n_scored == 0 else "undefined: none correct"
+            figures.append(Figure(value=words, interval=ends_of(each)))
+        else:
+            figures.append(_figure(each))
+    label = f"{joules_label(summary, unit.name)} per correct answer{scored_only(summary)}"
+    return TableRow(label=label, figures=tuple(figures))
 
 
 def scored_only(summary: Summary) -> str:
@@ -122,6 +157,16 @@ def _correct(mode: ModeSummary) -> Figure:
         return Figure(value="not scored")
     ends = ends_of(PERCENT.estimate(mode.accuracy))
     return Figure(value=f"{mode.n_correct:,} of {mode.n_scored:,}", interval=f"{ends} %" if ends else "")
+
+
+def _cut(mode: ModeSummary) -> Figure:
+    """How many, and how many of those are right all the same: an answer that was cut seldom is."""
+    right = f"{mode.n_cut_correct:,} of {mode.n_cut_scored:,} right" if mode.n_cut_scored else ""
+    return Figure(value=f"{mode.n_cut:,} of {mode.n_queries - mode.n_failed:,}", interval=right)
+
+
+def _forced(mode: ModeSummary) -> Figure:
+    return Figure(value=f"{mode.n_forced:,} of {mode.n_queries - mode.n_failed:,}")
 
 
 def _figure(estimate: Estimate) -> Figure:

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from rich import box
@@ -19,7 +20,8 @@ from rich.rule import Rule
 from rich.table import Table as Grid
 from rich.text import Text
 
-from harness.report.receipt import Kind, Receipt, Row, Section
+from harness.report.receipt import Receipt
+from harness.report.rows import Kind, Row, Section
 from harness.report.table import Figure, Table
 
 WIDTH_RECEIPT = 72
@@ -28,6 +30,8 @@ STYLES = {Kind.ITEM: "", Kind.TOTAL: "bold", Kind.DETAIL: "dim", Kind.WIDE: "", 
 WIDE = (Kind.WIDE, Kind.WIDE_TOTAL)
 WIDTH_LABEL = 17
 WIDTH_MODE = 16
+WIDTH_MODE_LEAST = 8
+"""A narrower column would break its numbers: then the modes go below each other, some at a time."""
 WIDTH_FRAME = 6
 """The receipt's border and padding."""
 
@@ -65,15 +69,22 @@ def print_receipt(
     """
     width = min(console.width, WIDTH_RECEIPT)
     console.print(_paper(receipt, width), width=width)
+    for notice in receipt.notices:
+        console.print()
+        console.print(Panel(shown(notice), box=box.HEAVY, border_style="red", width=width, padding=(0, 1)), width=width)
     if receipt.headline:
         console.print()
         console.print(shown(receipt.headline, style="bold"), width=min(console.width, WIDTH_TEXT))
     console.print()
     console.print(
-        _table(receipt.table, console.width),
+        table_grid(receipt.table, console.width),
         shown(receipt.table.caption, style="dim"),
         width=min(console.width, WIDTH_TEXT),
     )
+    if receipt.study:
+        console.print()
+        print_tables(console, receipt.study)
+        console.print(shown(receipt.study_caption, style="dim"), width=min(console.width, WIDTH_TEXT))
     if receipt.doubts:
         console.print()
         console.print(shown("To know before you quote it", style="bold"))
@@ -105,14 +116,35 @@ def _paper(receipt: Receipt, width: int) -> RenderableType:
     )
 
 
+def print_tables(console: Console, tables: Sequence[Table]) -> None:
+    """Tables under their captions, one below the other; one with the columns of the table above needs no header."""
+    width = min(console.width, WIDTH_RECEIPT)
+    above: tuple[str, ...] = ()
+    for table in tables:
+        console.print(Rule(shown(table.caption, style="bold"), align="left", style="dim", characters="─"), width=width)
+        console.print(table_grid(table, console.width, has_header=table.modes != above), width=width)
+        above = table.modes
+
+
 def _section(section: Section, modes: Sequence[str], width: int) -> RenderableType:
     if section.rows[0].kind in WIDE:
         return _wide(section.rows)
-    grid = Grid(box=None, show_header=len(modes) > 1, padding=(0, 0, 0, 1), pad_edge=False, header_style="dim")
-    _columns(grid, modes, width)
-    for row in section.rows:
-        grid.add_row(shown(row.label), *(shown(cell) for cell in row.cells), style=STYLES[row.kind])
-    return grid
+    grids = []
+    for some in _in_groups(len(modes), width):
+        grid = Grid(box=None, show_header=len(modes) > 1, padding=(0, 0, 0, 1), pad_edge=False, header_style="dim")
+        _columns(grid, modes[some], width)
+        for row in section.rows:
+            grid.add_row(shown(row.label), *(shown(cell) for cell in row.cells[some]), style=STYLES[row.kind])
+        grids.append(grid)
+    return Group(*grids)
+
+
+def _in_groups(n_modes: int, width: int) -> list[slice]:
+    """Which modes stand beside each other; equal groups, as few as the width allows."""
+    n_most = max(1, (width - WIDTH_LABEL) // (WIDTH_MODE_LEAST + 1))
+    n_groups = -(-n_modes // n_most)
+    each = -(-n_modes // n_groups)
+    return [slice(first, first + each) for first in range(0, n_modes, each)]
 
 
 def _columns(grid: Grid, modes: Sequence[str], width: int) -> None:
@@ -120,24 +152,44 @@ def _columns(grid: Grid, modes: Sequence[str], width: int) -> None:
     each = min(WIDTH_MODE, max(1, (width - WIDTH_LABEL) // len(modes) - 1))
     grid.add_column("", width=max(1, width - len(modes) * (each + 1)), overflow="fold")
     for mode in modes:
-        grid.add_column(shown(mode, overflow="fold"), justify="right", width=each, overflow="fold")
+        grid.add_column(_heading(mode, each), justify="right", width=each, overflow="fold")
+
+
+def _heading(mode: str, width: int) -> Text:
+    """A mode's name; one that is too wide breaks after its colon: `budget:6` over `4` would name another mode."""
+    lines = [mode] if len(mode) <= width else mode.replace(":", ":\n").split("\n")
+    return Text("\n", overflow="fold").join(shown(line, overflow="fold") for line in lines)
 
 
 def _wide(rows: Sequence[Row]) -> RenderableType:
-    grid = Grid(box=None, expand=True, show_header=False, padding=(0, 0, 0, 1), pad_edge=False)
-    grid.add_column("", ratio=1, overflow="fold")
-    grid.add_column("", justify="right", overflow="fold")
-    for row in rows:
-        grid.add_row(shown(row.label), shown(row.cells[0]), style=STYLES[row.kind])
-    return grid
+    """Labels and figures in two columns; a row without a figure is a sentence and has the whole width."""
+    parts: list[RenderableType] = []
+    for is_sentence, some in groupby(rows, key=lambda row: not row.cells[0]):
+        if is_sentence:
+            parts += [shown(row.label) for row in some]
+            continue
+        grid = Grid(box=None, expand=True, show_header=False, padding=(0, 0, 0, 1), pad_edge=False)
+        grid.add_column("", ratio=1, overflow="fold")
+        grid.add_column("", justify="right", overflow="fold")
+        for row in some:
+            grid.add_row(shown(row.label), shown(row.cells[0]), style=STYLES[row.kind])
+        parts.append(grid)
+    return Group(*parts)
 
 
-def _table(table: Table, width: int) -> RenderableType:
-    grid = Grid(box=None, padding=(0, 0, 0, 1), pad_edge=False, header_style="bold underline")
-    _columns(grid, table.modes, min(width, WIDTH_RECEIPT))
-    for row in table.rows:
-        grid.add_row(shown(row.label), *(_cell(figure) for figure in row.figures))
-    return grid
+def table_grid(table: Table, width: int, *, has_header: bool = True) -> RenderableType:
+    """A table in so many columns of characters."""
+    width = min(width, WIDTH_RECEIPT)
+    grids = []
+    groups = _in_groups(len(table.modes), width)
+    for some in groups:
+        grid = Grid(box=None, padding=(0, 0, 0, 1), pad_edge=False, header_style="bold underline")
+        grid.show_header = has_header or len(groups) > 1
+        _columns(grid, table.modes[some], width)
+        for row in table.rows:
+            grid.add_row(shown(row.label), *(_cell(figure) for figure in row.figures[some]))
+        grids.append(grid)
+    return Group(*grids)
 
 
 def _cell(figure: Figure) -> Text:

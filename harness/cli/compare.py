@@ -1,0 +1,70 @@
+"""`harness compare RUN...`: what thinking costs, why, what it buys, and whether the difference is real."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+EPILOG = """\
+One run: its modes. Several: each cell over the first before it with the same prompts, mode by mode.
+Exit status: 0; 4 where a comparison is invalid (a switch that did nothing).
+
+examples:
+  harness compare latest                        what thinking costs in the newest run
+  harness compare 20260102-bf16 20260102-int8   two runs, prompt by prompt
+  harness compare latest --reference aies       beside what AI Energy Score published
+"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Announce the verb."""
+    parser = subparsers.add_parser(
+        "compare",
+        help="what thinking costs, why, what it buys; runs beside each other",
+        description="What thinking costs per query, why, what it buys, and whether the difference is real.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", nargs="+", metavar="RUN", help="a path, a run id, or latest; the first is the base")
+    parser.add_argument("--reference", choices=("aies", "mlenergy"), help="beside the rows that they published")
+    parser.add_argument("--output", type=Path, metavar="FILE.html", help="default: compare.html in the last RUN")
+    parser.add_argument("--output-dir", default="results", metavar="DIR", help="where run ids are looked up")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown instead")
+    parser.set_defaults(main=main)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Load, compare, write the page, print."""
+    from harness import comparing
+    from harness.errors import UsageError
+    from harness.report.markdown import render_leads
+    from harness.report.study_terminal import print_leads
+    from harness.report.terminal import PatientConsole, shown
+    from harness.store.run_directory import run_path
+
+    runs = [run_path(name, Path(options.output_dir), measured=True) for name in options.run]
+    sides = comparing.sides_of(list(dict.fromkeys(runs)))
+    matches = comparing.matches_of(sides)
+    who, modes, between = comparing.subject_leads(sides), comparing.mode_leads(sides), comparing.match_leads(matches)
+    if options.reference is not None:
+        between += comparing.reference_leads(sides, options.reference)
+    if not modes and not between:
+        raise UsageError(
+            f"{runs[0].name} is one cell in one mode: there is nothing to compare it with.",
+            "Name another RUN, or measure with --mode off,on.",
+        )
+    page = options.output or runs[-1] / "compare.html"
+    comparing.write_page(page, sides, [*who, *between])
+    leads = [*who, *modes, *between]
+    if options.markdown:
+        print(render_leads(leads))
+    else:
+        console = PatientConsole(highlight=False)
+        print_leads(console, leads)
+        console.print()
+        console.print("Page: ", shown(str(page), style="cyan"), sep="", soft_wrap=True)
+    return comparing.exit_code(sides, matches)

@@ -1,0 +1,391 @@
+"""Runs beside each other: which cells can be compared, in what they differ, and what the difference is.
+
+A cell is compared with the first one before it that answered the same prompts, preferably of the same model; mode by
+mode and prompt by prompt. Everything in which the two differ is named, because the ratio is of all of it together.
+Knows what is on disk, the analysis and the report. Must not know how a line is laid out.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.analysis.comparison import BUDGET, compare, compared_modes, effort
+from harness.analysis.estimates import Gains, gains_of
+from harness.analysis.measured import QueryFigures, devices_by_session, figures_of
+from harness.analysis.summary import failed
+from harness.errors import ExitCode, UsageError
+from harness.publish import Account, accounts
+from harness.records import Cell, Comparison, Estimate, Finding, FindingCode, ModeSummary, RunManifest, Summary
+from harness.reference.report import TableName, reference_report
+from harness.report.facts import command_of, facts_of
+from harness.report.leads import match_lead, modes_lead, subjects_lead
+from harness.report.page import Lead, PageCell, render_page
+from harness.report.reference_lead import reference_lead
+from harness.store.run_directory import writing
+
+SUBJECT = ("model", "source", "revision", "reasoning", "pair", "trust_remote_code")
+"""Fields of a cell that say which model it is; the model's name stands for all of them."""
+NOT_COMPARED = {*SUBJECT, "repeat", "modes", "prompt_set", "prompt_set_sha256", "engine"}
+GPU = "GPU-"
+"""Names of boards begin so and are the same in every run; those of a host's parts are not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One cell at one site, under the letter that stands for it."""
+
+    label: str
+    run: Path
+    account: Account
+
+    @property
+    def summary(self) -> Summary:
+        """What it says."""
+        return self.account.summary
+
+    @property
+    def cell(self) -> Cell:
+        """What was measured."""
+        return self.account.summary.cell
+
+    @property
+    def manifest(self) -> RunManifest | None:
+        """Of its newest session."""
+        return self.account.results.manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A condition in which two sides differ, as they state it."""
+
+    what: str
+    base: str
+    other: str
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.base} → {self.other}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """One side over another, a comparison per shared mode; where it is refused there are none."""
+
+    base: Side
+    other: Side
+    differences: tuple[Difference, ...]
+    comparisons: Mapping[str, Comparison]
+    estimated: bool
+    refusal: str | None = None
+
+
+def sides_of(runs: Sequence[Path]) -> list[Side]:
+    """Every cell of the runs, lettered in order. Of repeats the first stands for all.
+
+    Raises:
+        SchemaError: Damaged, or written by a newer version.
+        UsageError: A run without a finished query, or more cells than letters.
+    """
+    found: list[tuple[Path, Account]] = []
+    for run in runs:
+        measured = accounts(run)
+        if not measured:
+            raise UsageError(f"{run} holds no finished query.", f"Resume it: harness run --resume {run}")
+        first: dict[object, Account] = {}
+        for account in measured:
+            cell = account.summary.cell.model_copy(update={"repeat": 0})
+            first.setdefault((cell.cell_id, account.summary.site_id), account)
+        found += [(run, account) for account in first.values()]
+    if len(found) > len(string.ascii_uppercase):
+        raise UsageError(f"{len(found)} cells are too many for one table.", "Name fewer runs.")
+    return [
+        Side(label=label, run=run, account=account)
+        for label, (run, account) in zip(string.ascii_uppercase, found, strict=False)
+    ]
+
+
+def matches_of(sides: Sequence[Side]) -> list[Match]:
+    """Every side but the first, over the side before it that it is to be compared with."""
+    return [match(_base(side, sides[:index]), side) for index, side in enumerate(sides) if index]
+
+
+def match(base: Side, other: Side) -> Match:
+    """Two sides, prompt by prompt in each mode that both have.
+
+    Args:
+        base: Below the line.
+        other: Above it.
+
+    Returns:
+        Comparisons, or the reason why there is none.
+    """
+    differences = tuple(differences_of(base, other))
+    refusal = _refusal(base, other)
+    comparisons = {} if refusal else _comparisons(base, other)
+    if not refusal and not any(each.n_pairs for each in comparisons.values()):
+        refusal = "They have no answered prompt in common."
+    return Match(
+        base=base,
+        other=other,
+        differences=differences,
+        comparisons={} if refusal else comparisons,
+        estimated=base.summary.estimated,
+        refusal=refusal,
+    )
+
+
+def differences_of(base: Side, other: Side) -> Iterator[Difference]:
+    """Everything in which two sides differ, besides their modes and their prompts."""
+    if base.cell.model != other.cell.model:
+        yield Difference(what="model", base=base.cell.model, other=other.cell.model)
+    elif base.cell.revision != other.cell.revision:
+        yield Difference(what="revision", base=base.cell.revision[:12], other=other.cell.revision[:12])
+    elif base.cell.reasoning != other.cell.reasoning:
+        yield Difference(what="reasoning mechanism", base="as in its cell.yaml", other="another")
+    for what, (own, theirs) in _conditions(base, other):
+        if own != theirs:
+            yield Difference(what=what, base=own, other=theirs)
+
+
+def _conditions(base: Side, other: Side) -> Iterator[tuple[str, tuple[str, str]]]:
+    for name in Cell.model_fields:
+        if name not in NOT_COMPARED:
+            yield name.replace("_", " "), (_words(getattr(base.cell, name)), _words(getattr(other.cell, name)))
+    for name in type(base.cell.engine).model_fields:
+        own, theirs = getattr(base.cell.engine, name), getattr(other.cell.engine, name)
+        what = "engine" if name == "name" else name.replace("_", " ")
+        yield what, (_words(own), _words(theirs))
+    if base.manifest is None or other.manifest is None or base.summary.site_id == other.summary.site_id:
+        return
+    here, there = base.manifest.site, other.manifest.site
+    yield "board", (_boards(base.manifest), _boards(other.manifest))
+    yield "driver", (_words(here.driver), _words(there.driver))
+    yield "CPU", (here.cpu, there.cpu)
+    for name in sorted({*here.packages, *there.packages}):
+        yield name, (_words(here.packages.get(name)), _words(there.packages.get(name)))
+    if here.hostname_sha256 != there.hostname_sha256:
+        yield "machine", (here.hostname_sha256[:8], there.hostname_sha256[:8])
+
+
+def _words(value: object) -> str:
+    if value is None or value == {}:
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _boards(manifest: RunManifest) -> str:
+    return ", ".join(board.name for board in manifest.site.boards) or "none"
+
+
+def _base(side: Side, before: Sequence[Side]) -> Side:
+    """The first earlier side that it can be compared with, of the same model if there is one."""
+    comparable = [each for each in before if _refusal(each, side) is None]
+    same = [each for each in comparable if each.cell.model == side.cell.model]
+    return (same or comparable or list(before))[0]
+
+
+def _refusal(base: Side, other: Side) -> str | None:
+    """Why two sides cannot be compared, in words."""
+    if base.cell.prompt_set_sha256 != other.cell.prompt_set_sha256:
+        return f"They answered different prompts: {base.cell.prompt_set} and {other.cell.prompt_set}."
+    if base.summary.estimated != other.summary.estimated:
+        one = base if base.summary.estimated else other
+        return f"The energy of {one.label} is estimated, the other's is measured: these are never compared."
+    if base.summary.headline is not other.summary.headline:
+        boundaries = f"{base.summary.headline.value} and {other.summary.headline.value}"
+        return f"Their energies include different things: {boundaries}."
+    two_phase = [side.label for side in (base, other) if side.summary.two_phase is not None]
+    if two_phase:
+        return f"Two-phase runs measure few queries, chosen for their lengths: {' and '.join(two_phase)} has no sample."
+    if not _shared_modes(base, other):
+        modes = (", ".join(base.cell.modes), ", ".join(other.cell.modes))
+        return f"They have no mode in common: {base.label} has {modes[0]}, {other.label} has {modes[1]}."
+    return None
+
+
+def _shared_modes(base: Side, other: Side) -> list[str]:
+    """In the order of how much they think, as far as that is known."""
+    shared = [mode for mode in base.cell.modes if mode in other.cell.modes]
+    return sorted(shared, key=lambda mode: effort(mode) or (0, 0))
+
+
+def _comparisons(base: Side, other: Side) -> dict[str, Comparison]:
+    below, above = _Figures.of(base), _Figures.of(other)
+    if base.summary.site_id != other.summary.site_id:
+        below, above = below.named_apart(), above.named_apart()
+    return {
+        mode: _with_runs(
+            compare(
+                above.by_mode.get(mode, []),
+                below.by_mode.get(mode, []),
+                {**below.gains, **above.gains},
+                modes=(f"{other.label} {mode}", f"{base.label} {mode}"),
+                estimated=base.summary.estimated,
+                invalid=_doubted(mode, base, other),
+            ),
+            *(next(each for each in side.summary.modes if each.mode == mode) for side in (other, base)),
+        )
+        for mode in _shared_modes(base, other)
+    }
+
+
+def _with_runs(comparison: Comparison, above: ModeSummary, below: ModeSummary) -> Comparison:
+    """The comparison with what a repeat of both may differ by: their relative spreads in quadrature.
+
+    Unknown unless both were repeated; each side's spread is that of its own mean (`analysis.repeats`).
+    """
+    spreads = {
+        "energy": _ratio_runs(comparison.energy, above.energy_j, below.energy_j),
+        "duration": _ratio_runs(comparison.duration, above.duration_s, below.duration_s),
+    }
+    return comparison.model_copy(update=spreads)
+
+
+def _ratio_runs(ratio: Estimate, above: Estimate, below: Estimate) -> Estimate:
+    spreads = [each.half_width_runs / each.value for each in (above, below) if each.half_width_runs and each.value]
+    if ratio.value is None or len(spreads) < 2:
+        return ratio
+    findings = tuple(finding for finding in ratio.findings if finding.code is not FindingCode.ONE_RUN)
+    return ratio.model_copy(update={"half_width_runs": ratio.value * math.hypot(*spreads), "findings": findings})
+
+
+def _doubted(mode: str, *sides: Side) -> tuple[Finding, ...]:
+    """Why a mode is not what its name says in one of the runs; then it is compared with nothing."""
+    found: dict[Finding, None] = {}
+    for side in sides:
+        for comparison in side.summary.comparisons:
+            for finding in comparison.invalid:
+                if mode in _blamed(finding.code, comparison):
+                    detail = f"{side.label}: {finding.detail}" if finding.detail else side.label
+                    found[Finding(code=finding.code, detail=detail)] = None
+    return tuple(found)
+
+
+def _blamed(code: FindingCode, comparison: Comparison) -> set[str]:
+    """Which of two modes a finding is about."""
+    if code is FindingCode.BUDGET_NOT_HELD:
+        return {mode for mode in (comparison.numerator, comparison.denominator) if mode.startswith(BUDGET)}
+    return {comparison.denominator if code is FindingCode.THINKING_IN_OFF_MODE else comparison.numerator}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figures:
+    """A side's answered queries by mode, and the gains of its devices."""
+
+    site_id: str
+    by_mode: Mapping[str, list[QueryFigures]]
+    gains: Gains
+
+    @classmethod
+    def of(cls, side: Side) -> _Figures:
+        queries, headline = side.account.results.queries, side.summary.headline
+        devices = devices_by_session(queries, headline)
+        by_mode: dict[str, list[QueryFigures]] = {}
+        for query in sorted(queries, key=lambda each: each.prompt_index):
+            if not failed(query):
+                by_mode.setdefault(query.mode, []).append(figures_of(query, headline, devices[query.session]))
+        channels = () if side.manifest is None else side.manifest.channels
+        return cls(site_id=side.summary.site_id, by_mode=by_mode, gains=gains_of(channels))
+
+    def named_apart(self) -> _Figures:
+        """Devices under names that no other machine has: `cpu-package-0` of two hosts are two devices."""
+        by_mode = {mode: [self._renamed(query) for query in queries] for mode, queries in self.by_mode.items()}
+        gains = {(self._name(device), method): gain for (device, method), gain in self.gains.items()}
+        return replace(self, by_mode=by_mode, gains=gains)
+
+    def _renamed(self, query: QueryFigures) -> QueryFigures:
+        return replace(query, devices=tuple(replace(each, device=self._name(each.device)) for each in query.devices))
+
+    def _name(self, device: str) -> str:
+        return device if device.startswith(GPU) else f"{self.site_id}/{device}"
+
+
+def subject_leads(sides: Sequence[Side]) -> list[Lead]:
+    """The cells behind the letters; nothing where there is one."""
+    return [subjects_lead([(side.label, side.summary) for side in sides])] if len(sides) > 1 else []
+
+
+def mode_leads(sides: Sequence[Side]) -> list[Lead]:
+    """Each cell's own modes."""
+    leads = []
+    for side in sides:
+        pairs = compared_modes(side.cell.modes)
+        if pairs is not None:
+            name = f"{side.label}: {side.cell.model}" if len(sides) > 1 else side.cell.model
+            leads.append(modes_lead(f"{name}, each mode over {pairs[1]}", side.summary))
+    return leads
+
+
+def match_leads(matches: Sequence[Match]) -> list[Lead]:
+    """One cell over another."""
+    return [
+        match_lead(
+            (each.other.label, each.base.label),
+            each.comparisons,
+            estimated=each.estimated,
+            differences=[str(difference) for difference in each.differences],
+            refusal=each.refusal,
+            notes=tuple(_notes(each)),
+        )
+        for each in matches
+    ]
+
+
+def reference_leads(sides: Sequence[Side], table: TableName) -> list[Lead]:
+    """Each side beside the rows that somebody published."""
+    return [
+        reference_lead(side.label if len(sides) > 1 else "", reference_report(side.summary, side.manifest, table))
+        for side in sides
+    ]
+
+
+def write_page(path: Path, sides: Sequence[Side], leads: Sequence[Lead]) -> None:
+    """Write the page: what is said first, then each cell in full, its modes included.
+
+    Raises:
+        StorageFull: It cannot be written.
+    """
+    cells = [
+        PageCell(
+            summary=side.summary,
+            queries=side.account.results.queries,
+            facts=facts_of(side.summary, side.manifest, side.account.results.sampler),
+            command=command_of(side.manifest),
+        )
+        for side in sides
+    ]
+    title = " and ".join(dict.fromkeys(side.run.name for side in sides))
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render_page(cells, title=title, leads=leads), encoding="utf-8")
+
+
+def exit_code(sides: Sequence[Side], matches: Sequence[Match]) -> ExitCode:
+    """4 where a comparison is invalid, of a cell's own modes or of two cells, or a two-phase figure does not hold."""
+    if any(side.summary.two_phase is not None and not side.summary.two_phase.valid for side in sides):
+        return ExitCode.INVALID
+    own = [comparison for side in sides for comparison in side.summary.comparisons]
+    between = [comparison for each in matches for comparison in each.comparisons.values()]
+    return ExitCode.INVALID if any(each.invalid for each in (*own, *between)) else ExitCode.OK
+
+
+def _notes(match: Match) -> Iterator[str]:
+    """What a reader of a comparison of two cells must know about these two."""
+    if match.base.summary.site_id != match.other.summary.site_id and not match.estimated:
+        yield "Two sites: the systematic gains of both sensors are in the row `sensor gain`."
+    leading = [each.duration if match.estimated else each.energy for each in match.comparisons.values()]
+    if any(each.value is not None and each.half_width_runs is None for each in leading):
+        yield (
+            "The two were measured one after the other, and how far a repeat of each would differ is unknown: "
+            "no difference between them is called real. Repeat both (`--repeats 3`)."
+        )
+    caps = {mode: (match.base.cell.cap(mode), match.other.cell.cap(mode)) for mode in match.comparisons}
+    unequal = {mode: pair for mode, pair in caps.items() if pair[0] != pair[1]}
+    if unequal:
+        listed = ", ".join(f"{mode} {other:,} against {base:,}" for mode, (base, other) in unequal.items())
+        yield f"Their caps differ ({listed} tokens), so the ratio is one of caps too."

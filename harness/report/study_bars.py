@@ -1,0 +1,235 @@
+"""The study's bars: why the modes differ, and where the joules go."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from harness.records import Comparison, Estimate, ModeSummary, Summary
+from harness.report.compared import listed
+from harness.report.measure import Measure
+from harness.report.numbers import (
+    UNKNOWN,
+    Unit,
+    decimals_of,
+    digits,
+    ends_of,
+    parts_of,
+    percent,
+    times,
+    value_of,
+)
+from harness.report.panel import Bar, Bars, Grid, Panel, Scale, Span, ends, in_brackets, with_ends
+from harness.report.receipt import CLOSURE, PHASE_ORDER
+
+
+def factors_panel(summary: Summary, comparisons: Sequence[Comparison], measure: Measure) -> Panel | None:
+    """Each ratio as tokens times what a token takes, on a logarithmic axis, where lengths of factors add up."""
+    shown = [
+        each
+        for each in comparisons
+        if all(part.value for part in (measure.ratio(each), each.tokens, measure.per_token(each)))
+    ]
+    if not shown:
+        return None
+    values = [1.0]
+    for each in shown:
+        values += ends([measure.ratio(each), each.tokens])
+        values += ends([measure.per_token(each)], factor=each.tokens.value or 1.0)
+    known = [value for value in values if value > 0]
+    scale = Scale(low=min(known) / 1.06, high=max(known) * 1.06, log=True)
+    modes = [mode.mode for mode in summary.modes]
+    bars = tuple(bar for each in shown for bar in _factor_bars(each, measure, scale, modes))
+    return Panel(
+        name="factors",
+        title="Why: more tokens, or dearer tokens",
+        caption=_factor_words(shown[0], measure),
+        bars=(Bars(bars=bars, axis="times as much (logarithmic)", ticks=scale.ticks(" ×")),),
+        grid=Grid(
+            columns=("over the same prompts", "output tokens", f"{measure.noun} per token", measure.noun),
+            rows=tuple(
+                (
+                    f"{each.numerator} over {each.denominator}",
+                    *(_times(part) for part in (each.tokens, measure.per_token(each), measure.ratio(each))),
+                )
+                for each in shown
+            ),
+            caption="Tokens times what each takes is the whole ratio; the figures are printed rounded.",
+        ),
+        notes=("Each second bar starts where the first ends, so that the two make up the third.",),
+    )
+
+
+def split_panel(summary: Summary, measure: Measure) -> Panel | None:
+    """Each mode's mean query as prefill, thinking and answer."""
+    modes = [mode for mode in summary.modes if measure.mean(mode).value]
+    if not modes:
+        return None
+    scale = Scale(low=0.0, high=1.04 * max(ends([measure.mean(mode) for mode in modes])))
+    names = in_order(name for mode in modes for name in measure.phases(mode))
+    position = {mode.mode: index for index, mode in enumerate(summary.modes)}
+    bars = tuple(split_bar(mode, measure, scale, position[mode.mode]) for mode in modes)
+    unit = measure.unit
+    differences = [] if measure.estimated else [each for each in summary.comparisons if each.parts]
+    rows = [
+        (name, *(_phase_text(mode, name, measure) for mode in modes), *(_part_text(c, name, unit) for c in differences))
+        for name in names
+    ]
+    rows.append(
+        (
+            "total",
+            *(with_ends(measure.mean(mode)) for mode in modes),
+            *(with_ends(unit.estimate(each.difference_j)) for each in differences),
+        )
+    )
+    return Panel(
+        name="split",
+        title=f"Where the {measure.noun} go",
+        caption=_split_words(modes, measure),
+        bars=(
+            Bars(
+                bars=bars,
+                axis=f"{measure.axis}, of a mean query",
+                ticks=scale.ticks(),
+                keys=tuple((name, f"phase {name}") for name in names),
+            ),
+        ),
+        grid=Grid(
+            columns=(
+                f"{unit.name} of a mean query",
+                *(mode.mode for mode in modes),
+                *(f"{each.numerator} − {each.denominator}" for each in differences),
+            ),
+            rows=tuple(rows),
+            caption="Columns add up. In brackets: the 95 % interval over prompts.",
+        ),
+    )
+
+
+def _factor_bars(comparison: Comparison, measure: Measure, scale: Scale, modes: Sequence[str]) -> tuple[Bar, ...]:
+    whole, each = measure.ratio(comparison), measure.per_token(comparison)
+    tokens, total = comparison.tokens.value or 1.0, whole.value or 1.0
+    mode = modes.index(comparison.numerator) if comparison.numerator in modes else None
+    return (
+        Bar(
+            heading=f"{comparison.numerator} over {comparison.denominator}, {comparison.n_pairs:,} prompts",
+            label="output tokens",
+            figure=times(comparison.tokens),
+            interval=ends_of(comparison.tokens),
+            spans=(scale.span(1.0, tokens, "tokens"),),
+            whisker=scale.whisker(comparison.tokens),
+            mode=mode,
+        ),
+        Bar(
+            label=f"× {measure.noun} per token",
+            figure=times(each),
+            interval=ends_of(each),
+            spans=(scale.span(tokens, total, "each"),),
+            whisker=scale.whisker(each, tokens),
+            mode=mode,
+        ),
+        Bar(
+            label=f"= {measure.noun}",
+            figure=times(whole),
+            interval=ends_of(whole),
+            spans=(scale.span(1.0, total, "phase whole"),),
+            whisker=scale.whisker(whole),
+            mode=mode,
+            strong=True,
+        ),
+    )
+
+
+def _factor_words(comparison: Comparison, measure: Measure) -> str:
+    whole, tokens = times(measure.ratio(comparison)), times(comparison.tokens)
+    return (
+        f"Reasoning {comparison.numerator} takes {whole} the {measure.noun} of reasoning {comparison.denominator}: "
+        f"it writes {tokens} the tokens, each {_dearer(measure.per_token(comparison).value or 1.0, measure)}."
+    )
+
+
+def _dearer(ratio: float, measure: Measure) -> str:
+    more, less = ("slower", "faster") if measure.estimated else ("dearer", "cheaper")
+    if abs(ratio - 1) < 0.005:
+        return f"at the same {measure.noun}"
+    if ratio > 1.5 or ratio < 0.5:
+        return f"at {digits(ratio, 2)} × the {measure.noun}"
+    return f"{percent(abs(ratio - 1))} {more if ratio > 1 else less}"
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Phases in the order of a query."""
+    return sorted(
+        dict.fromkeys(names),
+        key=lambda name: PHASE_ORDER.index(name) if name in PHASE_ORDER else len(PHASE_ORDER),
+    )
+
+
+def _closed(mode: ModeSummary, measure: Measure) -> dict[str, float]:
+    """The phases where they are the whole query; nothing otherwise."""
+    phases = measure.phases(mode)
+    whole = measure.mean(mode).value
+    closes = whole is not None and math.isclose(math.fsum(phases.values()), whole, rel_tol=CLOSURE)
+    return phases if closes else {}
+
+
+def _printed(mode: ModeSummary, measure: Measure) -> dict[str, str]:
+    """The phases as text, rounded so that they add up to the printed total."""
+    phases, mean = _closed(mode, measure), measure.mean(mode)
+    if not phases or mean.value is None:
+        return {}
+    items, _ = parts_of(list(phases.values()), mean.value, decimals_of(mean))
+    return dict(zip(phases, items, strict=True))
+
+
+def _phase_text(mode: ModeSummary, name: str, measure: Measure) -> str:
+    printed = _printed(mode, measure)
+    return printed.get(name, "–") if printed else UNKNOWN
+
+
+def _part_text(comparison: Comparison, name: str, unit: Unit) -> str:
+    part = next((each for each in comparison.parts if each.name == name), None)
+    return "–" if part is None else with_ends(unit.estimate(part.difference_j))
+
+
+def split_bar(mode: ModeSummary, measure: Measure, scale: Scale, position: int, heading: str = "") -> Bar:
+    """One mode's mean query, phase after phase."""
+    mean, printed, phases = measure.mean(mode), _printed(mode, measure), _closed(mode, measure)
+    whisker = scale.whisker(mean)
+    free = 100.0 if whisker is None else whisker[0]  # a figure under the whisker could not be read
+    spans: list[Span] = []
+    start = 0.0
+    for name in in_order(phases):
+        end, figure = start + phases[name], printed.get(name, digits(phases[name]))
+        span = scale.span(start, end, f"phase {name}", figure, f"{name} {figure}")
+        spans.append(span if span.text_end <= free else replace(span, text=""))
+        start = end
+    if not spans and mean.value is not None:
+        spans.append(scale.span(0.0, mean.value, "phase whole", "", "phases unknown"))
+    return Bar(
+        label=mode.mode,
+        figure=value_of(mean),
+        interval=ends_of(mean),
+        spans=tuple(spans),
+        whisker=whisker,
+        mode=position,
+        heading=heading,
+    )
+
+
+def _split_words(modes: Sequence[ModeSummary], measure: Measure) -> str:
+    totals = [f"{value_of(measure.mean(mode))} {measure.unit.name} in {mode.mode}" for mode in modes]
+    words = f"A mean query takes {listed(totals)}"
+    most = max(modes, key=lambda mode: measure.mean(mode).value or 0.0)
+    phases = _closed(most, measure)
+    if not phases:
+        return f"{words}."
+    name = max(phases, key=lambda each: phases[each])
+    where = {"answer": "the answer", "prefill": "reading the prompt"}.get(name, name)
+    share = phases[name] / math.fsum(phases.values())
+    return f"{words}; {f'in {most.mode}, ' if len(modes) > 1 else ''}{percent(share)} of it is {where}."
+
+
+def _times(estimate: Estimate) -> str:
+    return in_brackets(times(estimate), ends_of(estimate))
