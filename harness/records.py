@@ -1312,8 +1312,11 @@ def slug(name: str) -> str:
 
 
 def content_hash(record: Record) -> str:
-    """First 12 hex digits of the sha256 of a record's canonical JSON."""
-    return json_hash(record.model_dump(mode="json"))
+    """First 12 hex digits of the sha256 of a record's canonical JSON, without what is at its default.
+
+    So a field that a later version adds changes no hash, as long as its default says what was done before.
+    """
+    return json_hash(record.model_dump(mode="json", exclude_defaults=True))
 
 
 def json_hash(fields: object) -> str:

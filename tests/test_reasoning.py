@@ -390,6 +390,13 @@ def test_one_relapse_in_twenty_is_said_and_does_not_spoil_the_comparison() -> No
         assert bool(proof.invalid("on", "off")) is spoilt
 
 
+@pytest.mark.parametrize(("thoughts", "spoilt"), [([340], True), ([340, 0, 0], False), ([340, 340, 0, 0], True)])
+def test_of_few_queries_one_may_relapse_too(thoughts: list[int], *, spoilt: bool) -> None:
+    proof = check_switch(cell("off", "on"), outputs={"off": wrote(*thoughts), "on": wrote(*[50] * len(thoughts))})
+    assert codes(proof.findings) == [FindingCode.THINKING_IN_OFF_MODE]
+    assert bool(proof.invalid("on", "off")) is spoilt
+
+
 def test_off_that_was_cut_in_the_middle_of_a_thought_has_thought() -> None:
     proof = check_switch(cell("off", "on"), outputs={"off": wrote(96, 96, cut=True), "on": wrote(96, 96, cut=True)})
     assert codes(proof.invalid("on", "off")) == [FindingCode.THINKING_IN_OFF_MODE]

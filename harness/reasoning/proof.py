@@ -22,8 +22,8 @@ EMPTY_BLOCK_TOKENS = 8
 in Harmony) and the blank lines between them. That many tokens are not thinking."""
 
 TOLERATED_SHARE = 1 / 20
-"""Queries of a mode that may break its promise before the mode is not what it is called: a single answer in which a
-model falls back into its habit changes a mean little, and is said."""
+"""Queries of a mode that may break its promise, and always one of several, before the mode is not what it is called: a
+single answer in which a model falls back into its habit changes a mean little, and is said."""
 
 FEWEST_ALIKE = 5
 """Shared prompts from which on identical outputs are no coincidence."""
@@ -221,7 +221,7 @@ def _thought_in_off(mode: str, written: Sequence[ModeOutput]) -> Iterator[tuple[
     if thoughts:
         detail = f"{len(thoughts)} of {len(written)} queries in {mode}, up to {max(thoughts)} tokens"
         finding = Finding(code=FindingCode.THINKING_IN_OFF_MODE, detail=detail)
-        yield finding, len(thoughts) > TOLERATED_SHARE * len(written)
+        yield finding, _too_many(len(thoughts), len(written))
 
 
 def _did_not_think(mode: str, written: Sequence[ModeOutput]) -> Iterator[tuple[Finding, bool]]:
@@ -244,7 +244,12 @@ def _over_budget(cell: Cell, mode: str, n_tokens: int, written: Sequence[ModeOut
     over = [output.thinking_tokens for output in written if output.thinking_tokens > limit]
     if over:
         detail = f"{len(over)} of {len(written)} queries in {mode}, up to {max(over)} tokens"
-        yield Finding(code=FindingCode.BUDGET_NOT_HELD, detail=detail), len(over) > TOLERATED_SHARE * len(written)
+        yield Finding(code=FindingCode.BUDGET_NOT_HELD, detail=detail), _too_many(len(over), len(written))
+
+
+def _too_many(n_broken: int, n: int) -> bool:
+    """Whether a promise is broken so often that the mode is not what it is called."""
+    return n_broken > max(1.0, TOLERATED_SHARE * n) or n_broken == n
 
 
 # ------------------------------------------------------------------------------------ a cell's modes
