@@ -251,6 +251,9 @@ class Session:
         self.observer.stage("lengths")
         for mode in cell.modes:
             left = [place for place in enumerate(prompts) if (place[1].prompt_id, mode) not in known]
+            # A batch lasts as long as its longest answer: prompts whose answers were alike so far go together.
+            so_far = self._tokens_so_far()
+            left.sort(key=lambda place: so_far.get(place[1].prompt_id, 0))
             while left:
                 n_batch = cell.lengths_batch_size or 1
                 self._batch(tuple(left[:n_batch]), mode)
@@ -259,6 +262,15 @@ class Session:
                 self._write_readings(self.meter.collect())
         if self.choose is not None:
             self.schedule = self.schedule.measuring(self.choose(self.store.lengths()))
+
+    def _tokens_so_far(self) -> dict[str, int]:
+        """Output tokens of each prompt over the modes that were counted."""
+        tokens: dict[str, int] = {}
+        for length in self.store.lengths():
+            if length.output is not None:
+                n_tokens = length.output.sizes.get("output_tokens", 0)
+                tokens[length.prompt_id] = tokens.get(length.prompt_id, 0) + n_tokens
+        return tokens
 
     def _batch(self, batch: tuple[tuple[int, Prompt], ...], mode: str, findings: tuple[Finding, ...] = ()) -> None:
         """Generate one batch and store what it took; one that does not fit is halved."""

@@ -1224,7 +1224,7 @@ class EnergyLaw(Record):
 
 
 class Stopping(Record):
-    """How far a run with `--until-ci` has come. Half-widths are relative and hold at every look."""
+    """How far a run with `--until-ci` has come. Half-widths are relative, and widened so that the last one holds."""
 
     target: float
     of: str = Field(description="the statistic, in words")

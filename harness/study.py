@@ -215,7 +215,8 @@ def is_complete(summary: Summary) -> bool:
         return True
     n_measured = min((mode.n_queries - mode.n_without_energy for mode in summary.modes), default=0)
     if summary.two_phase is not None:
-        return n_measured * len(summary.modes) >= summary.two_phase.n_law
+        n_held_out = sum(mode.n_held_out for mode in summary.two_phase.modes)
+        return n_measured * len(summary.modes) >= summary.two_phase.n_law + n_held_out
     return n_measured >= summary.n_prompts_planned
 
 

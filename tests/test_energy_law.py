@@ -68,7 +68,7 @@ def figures(
     )
 
 
-def lengths(n: int = N, seed: int = 3, log_sd: float = 0.8) -> tuple[FloatArray, FloatArray]:
+def lengths(n: int = N, seed: int = 1003, log_sd: float = 0.8) -> tuple[FloatArray, FloatArray]:
     rng = np.random.default_rng(seed)
     outputs = np.round(np.exp(rng.normal(6.5, log_sd, n))).astype(np.float64) + 1
     return rng.integers(30, 600, n).astype(np.float64), outputs
@@ -119,7 +119,7 @@ def test_a_query_of_no_prompt_and_no_output_costs_the_constant() -> None:
 @settings(max_examples=30, deadline=None)
 @given(factor=st.floats(0.01, 100), seed=st.integers(0, 50))
 def test_the_law_of_scaled_joules_is_the_scaled_law(factor: float, seed: int) -> None:
-    p, o = lengths(seed=seed)
+    p, o = lengths(seed=1000 + seed)
     joules = terms(p, o) @ LAW_J * (1 + 0.03 * np.random.default_rng(seed).standard_normal(N))
     one, other = least_squares(joules, p, o), least_squares(factor * joules, p, o)
     assert other.beta == pytest.approx(factor * one.beta, rel=1e-6)
@@ -243,3 +243,18 @@ def test_students_quantile_beyond_the_table() -> None:
     assert student_quantile(30, 0.0125) == pytest.approx(2.3596, abs=2e-3)  # any table: t(30) at 98.75 %
     assert student_quantile(10**9) == pytest.approx(1.959964, abs=1e-5)
     assert math.isfinite(student_quantile(3, 0.001))
+
+
+def test_scatter_is_told_by_query() -> None:
+    n = 400
+    p, o = lengths(n)
+    calm = np.arange(n) < n // 2
+    noise = np.where(calm, 0.001, 0.05) * np.random.default_rng(8).standard_normal(n)
+    fit = least_squares(terms(p, o) @ LAW_J * (1 + noise), p, o)
+    calm_sd, n_calm = fit.scatter(calm)
+    wild_sd, n_wild = fit.scatter(~calm)
+    # The calm ones show what the wild ones did to the fit, no more.
+    assert calm_sd < 0.015
+    assert wild_sd == pytest.approx(0.05, rel=0.2)
+    assert n_calm == n_wild == fit.n_degrees // 2
+    assert fit.relative_sd == pytest.approx(math.sqrt((calm_sd**2 + wild_sd**2) / 2))

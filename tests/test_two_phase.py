@@ -356,3 +356,9 @@ def test_a_law_that_holds_is_seldom_refused_and_one_that_is_off_nearly_always() 
     assert broken.accepted().mean() < 0.1
     holds = held.intervals().hold(world.truth())[held.accepted()]
     assert holds.mean() > 0.91
+
+
+def test_a_mode_that_scatters_more_is_tested_by_its_own_scatter() -> None:
+    world = World(on_tokens=1000, log_sd=0.6, scatter=0.01, scatter_off=0.1)
+    assert simulate(world, 60, 300, seed=2).accepted().mean() > 0.91
+    assert simulate(world, 60, 100, seed=2, held_out_dearer=0.1).accepted().mean() < 0.2

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.analysis.bootstrap import TAIL, FloatArray, column
 from harness.analysis.estimates import Gains, total
@@ -40,6 +41,8 @@ ROUNDS = 4
 """Of reweighting; after three the weights move by less than a thousandth."""
 FITTED_LEAST = 0.1
 """Of the measured value: below it a bad first round would give one query all the weight."""
+N_DEGREES_LEAST = 3
+"""Below it Student's quantile by its expansion is wrong; so few queries of a mode are not planned for."""
 LEVERAGE_MOST = 0.99
 """A query that alone decides a coefficient has no residual; HC3 would divide by zero."""
 
@@ -62,7 +65,18 @@ class Fit:
     @property
     def relative_sd(self) -> float:
         """Of measured over fitted values."""
-        return math.sqrt(float((self.relative_residuals**2).sum()) / self.n_degrees)
+        return self.scatter(np.ones(self.n, dtype=np.bool_))[0]
+
+    def scatter(self, rows: npt.NDArray[np.bool_]) -> tuple[float, int]:
+        """Relative standard deviation of some of the queries about the law, and its degrees of freedom.
+
+        The fit's own degrees of freedom are shared among the queries, at least 3 to those asked for.
+
+        Args:
+            rows: Which of the fitted queries, shape (n,), at least one.
+        """
+        share = float(rows.mean()) * self.n_degrees
+        return math.sqrt(float((self.relative_residuals[rows] ** 2).sum()) / share), max(int(share), N_DEGREES_LEAST)
 
     def predict(self, p: FloatArray, o: FloatArray) -> FloatArray:
         """Values by the fitted terms, in the unit that was fitted; p and o of shape (n,), so is the result."""
@@ -89,6 +103,8 @@ class FittedLaw:
 
     record: EnergyLaw
     fit: Fit
+    modes: tuple[str, ...]
+    """Of each fitted query."""
 
     @property
     def beta(self) -> FloatArray:
@@ -151,7 +167,7 @@ def fit_law(figures: Sequence[QueryFigures], gains: Gains | None = None) -> Fitt
         residual_relative_by_mode=by_mode,
         findings=collinear if dropped else (),
     )
-    return FittedLaw(record=record, fit=fit)
+    return FittedLaw(record=record, fit=fit, modes=tuple(query.mode for query in known))
 
 
 def least_squares(values: FloatArray, p: FloatArray, o: FloatArray) -> Fit:

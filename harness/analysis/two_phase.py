@@ -24,6 +24,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.analysis.bootstrap import (
     ROUNDING,
@@ -117,15 +118,24 @@ def law_prompts(lengths: Sequence[LengthFigures], *, modes: Sequence[str], seed:
     return LawPrompts(fitted=tuple(sorted(fitted)), held_out=tuple(sorted(rest[index] for index in held_out)))
 
 
-def held_out_test(fit: Fit, energy_j: FloatArray, p: FloatArray, o: FloatArray, *, n_modes: int) -> HeldOutTest:
+def held_out_test(
+    fit: Fit,
+    rows: npt.NDArray[np.bool_],
+    energy_j: FloatArray,
+    p: FloatArray,
+    o: FloatArray,
+    *,
+    n_modes: int,
+) -> HeldOutTest:
     """Whether one mode's held-out queries follow the law.
 
     Measured minus predicted total has two errors: the law's, and the scatter of each query about it, which is relative
-    and as large as the fit's. The limit is Student's with the fit's degrees of freedom, its 5 % shared among the modes
-    (Bonferroni), so that a law that holds is refused in at most one study of twenty.
+    and as large as that of the mode's fitted queries. The limit is Student's with their degrees of freedom, its 5 %
+    shared among the modes (Bonferroni), so that a law that holds is refused in at most one study of twenty.
 
     Args:
         fit: The law.
+        rows: Which of the fitted queries are of this mode.
         energy_j: Measured joules, shape (n,).
         p: Prompt tokens, shape (n,).
         o: Output tokens, shape (n,).
@@ -133,11 +143,11 @@ def held_out_test(fit: Fit, energy_j: FloatArray, p: FloatArray, o: FloatArray, 
     """
     predicted_j = fit.predict(p, o)
     predicted_total_j = float(predicted_j.sum())
-    scatter_j = fit.relative_sd * math.sqrt(float((predicted_j**2).sum()))
-    sd_j = math.hypot(scatter_j, fit.sd_of_sum(np.ones(len(p)), p, o))
+    relative_sd, n_degrees = fit.scatter(rows)
+    sd_j = math.hypot(relative_sd * math.sqrt(float((predicted_j**2).sum())), fit.sd_of_sum(np.ones(len(p)), p, o))
     return HeldOutTest(
         deviation=float(energy_j.sum()) / predicted_total_j - 1,
-        limit=student_quantile(fit.n_degrees, TAIL / n_modes) * sd_j / abs(predicted_total_j),
+        limit=student_quantile(n_degrees, TAIL / n_modes) * sd_j / abs(predicted_total_j),
     )
 
 
@@ -301,14 +311,17 @@ def _moved(value: float, end: float | None, law_width: float) -> float | None:
 
 
 def _tested(law: FittedLaw, held_out: Sequence[QueryFigures], *, n_modes: int) -> HeldOutTest | None:
-    """The test of one mode; None where none of its queries has joules and lengths."""
+    """The test of one mode; None where none of its queries, held out or fitted, has joules and lengths."""
     known = [
         query
         for query in held_out
         if query.energy_j is not None and query.n_prompt_tokens is not None and query.n_output_tokens is not None
     ]
+    rows = np.array([mode == known[0].mode for mode in law.modes]) if known else np.zeros(0, dtype=np.bool_)
+    if not rows.any():
+        return None
     energy_j = column([query.energy_j or 0.0 for query in known])
-    return held_out_test(law.fit, energy_j, *lengths_of(known), n_modes=n_modes) if known else None
+    return held_out_test(law.fit, rows, energy_j, *lengths_of(known), n_modes=n_modes)
 
 
 def _mode(

@@ -1,0 +1,1 @@
+"""The parts of `scripts/check_statistics.py`: simulated studies whose truth is known."""
