@@ -249,3 +249,52 @@ def test_a_marked_tick_beside_a_long_silence_and_a_short_tick_is_shaped() -> Non
     half_width_j = curve.half_width_j(0.3, 120.15)
     assert half_width_j is not None
     assert math.isfinite(half_width_j)
+
+
+# ------------------------------------------------------------------------------------------ late polls
+
+
+def caught_late(late_s: float, *, n: int = 60, seed: int = 3) -> tuple[Segment, list[float]]:
+    """A counter at a steady 400 W whose 40th change was caught `late_s` too late, and the true instants of all."""
+    rng = np.random.default_rng(seed)
+    times_s = [0.0371 + 0.1 * index + rng.normal(0.0, 0.0002) for index in range(n)]
+    triples = []
+    for index, time_s in enumerate(times_s):
+        after_s = time_s + (late_s if index == 40 else 0.0003)
+        triples.append((time_s - 0.0002, after_s, 40.0 * index))
+    return rows(0, *triples), times_s
+
+
+@pytest.mark.parametrize("offset_s", [-0.012, -0.005, 0.0, 0.004])
+def test_a_change_caught_late_costs_a_query_beside_it_nothing(offset_s: float) -> None:
+    """Without the rhythm the change is put into the middle of 16 ms, and a query of 10 ms there is off by half."""
+    changes, times_s = caught_late(0.016)
+    start_s, end_s = times_s[40] + offset_s, times_s[40] + offset_s + 0.010
+    curve = curve_of(changes, marks(start_s, end_s), channels=CHANNELS[:1])
+    truth_j = 400.0 * (end_s - start_s)
+    assert curve.energy_j(start_s, end_s) == pytest.approx(truth_j, abs=0.5)
+    assert abs(curve.energy_j(start_s, end_s) - truth_j) <= 1.5 * (curve.half_width_j(start_s, end_s) or 0.0)
+
+
+@pytest.mark.parametrize("offset_s", [-0.012, -0.005, 0.0, 0.004])
+def test_a_counter_without_a_rhythm_says_how_little_is_known_there(offset_s: float) -> None:
+    rng = np.random.default_rng(5)
+    times_s = np.cumsum(rng.uniform(0.06, 0.14, 60)).tolist()
+    triples = [
+        (time_s - 0.0002, time_s + (0.016 if index == 40 else 0.0003), 400.0 * time_s)
+        for index, time_s in enumerate(times_s)
+    ]
+    start_s, end_s = times_s[40] + offset_s, times_s[40] + offset_s + 0.010
+    curve = curve_of(rows(0, *triples), marks(start_s, end_s), channels=CHANNELS[:1])
+    assert abs(curve.energy_j(start_s, end_s) - 4.0) <= 1.5 * (curve.half_width_j(start_s, end_s) or 0.0)
+
+
+def test_the_rhythm_is_not_believed_against_a_bracket() -> None:
+    """A counter that skipped its beat: the change is where it was seen, however late that is."""
+    triples = [(0.0369 + 0.1 * index, 0.0374 + 0.1 * index, 40.0 * index) for index in range(40)]
+    triples += [
+        (4.0869 + 0.1 * index, 4.0869 + (0.02 if index == 0 else 0.0005) + 0.1 * index, 1600.0 + 40.0 * index)
+        for index in range(20)
+    ]
+    curve = curve_of(rows(0, *triples), channels=CHANNELS[:1])
+    assert np.any(np.abs(curve.time_s - 4.0969) < 1e-9)

@@ -9,6 +9,7 @@ It knows readings and edges. It must not know queries, files, or which sensor sp
 from __future__ import annotations
 
 import bisect
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 
@@ -248,7 +249,13 @@ class CurveBuilder:
         knots = zip(shape.time_s.tolist(), shape.energy_j.tolist(), widths_j.tolist(), strict=True)
         for time_s, energy_j, width_j in knots:
             share = (time_s - tick.time_start_s) / tick.duration_s
-            self._knot(time_s, energy_j, width_j, blind_j2=blind_j**2 * share)
+            # Beside a boundary, the true one may lie on the other side of this instant.
+            crossed_s = max(
+                tick.half_bracket_start_s - (time_s - tick.time_start_s),
+                tick.half_bracket_end_s - (tick.time_end_s - time_s),
+                0.0,
+            )
+            self._knot(time_s, energy_j, math.hypot(width_j, crossed_s * tick.power_w), blind_j2=blind_j**2 * share)
         self._end(tick, self._end_width_j(tick), blind_j2=blind_j**2)
 
     def _append_straight(self, tick: Tick) -> None:

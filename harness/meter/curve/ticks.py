@@ -27,6 +27,10 @@ FILL_GAP_S = 1.0
 FILL_WINDOW_LONGEST_S = 0.5
 """Nor can readings that average over more than this."""
 KEPT_S = 30.0
+N_RHYTHM, FEWEST_RHYTHM = 16, 6
+"""Caught changes of a counter that tell its rhythm."""
+LATE = 4.0
+"""A change caught in so many times the usual bracket was polled late; the rhythm says where in it the change was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,10 +145,14 @@ class CounterTicks:
         self._last: tuple[float, float, float] | None = None  # instant, half bracket, value
         self._filled_until_s: float | None = None
         """Where the power readings have got to, while they stand in for a counter that stands still."""
+        self._prompt_s: float | None = None
+        """The last change that was not caught late."""
+        self._periods_s: deque[float] = deque(maxlen=N_RHYTHM)
+        self._halves_s: deque[float] = deque(maxlen=N_RHYTHM)
 
     def take(self, time_before_s: float, time_after_s: float, value_j: float) -> Iterator[Tick]:
         """A caught tick, in order."""
-        time_s, half_s = (time_before_s + time_after_s) / 2, (time_after_s - time_before_s) / 2
+        time_s, half_s = self._placed(time_before_s, time_after_s)
         last, self._last = self._last, (time_s, half_s, value_j)
         if self._filled_until_s is not None:
             begun_s, self._filled_until_s = self._filled_until_s, None
@@ -166,6 +174,28 @@ class CounterTicks:
                 half_bracket_start_s=last_half_s,
                 half_bracket_end_s=half_s,
             )
+
+    def _placed(self, time_before_s: float, time_after_s: float) -> tuple[float, float]:
+        """When a change was, and half of what that is uncertain by.
+
+        A busy machine polls late, and the middle of a wide bracket may be a tenth of a tick from the change. A counter
+        that keeps a rhythm says better where it was: about whole periods after the last prompt one.
+        """
+        time_s, half_s = (time_before_s + time_after_s) / 2, (time_after_s - time_before_s) / 2
+        since_s = None if self._prompt_s is None else time_s - self._prompt_s
+        knows = len(self._periods_s) >= FEWEST_RHYTHM
+        n_periods = max(1, round((since_s or 0.0) / statistics.median(self._periods_s))) if knows else 1
+        if self._prompt_s is not None and knows and half_s > LATE * statistics.median(self._halves_s):
+            due_s = self._prompt_s + n_periods * statistics.median(self._periods_s)
+            # The scatter of whole periods, and the prompt change's own bracket.
+            scatter_s = 2 * statistics.pstdev(self._periods_s) + 2 * statistics.median(self._halves_s)
+            low_s, high_s = max(time_before_s, due_s - scatter_s), min(time_after_s, due_s + scatter_s)
+            return ((low_s + high_s) / 2, (high_s - low_s) / 2) if low_s < high_s else (time_s, half_s)
+        if since_s is not None and since_s < FROZEN_S:
+            self._periods_s.append(since_s / n_periods)
+        self._halves_s.append(half_s)
+        self._prompt_s = time_s
+        return time_s, half_s
 
     def take_power(self, time_before_s: float, time_after_s: float, value_w: float) -> Iterator[Tick]:
         """A poll of the power beside it, in order."""
