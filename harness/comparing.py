@@ -13,18 +13,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.analysis.comparison import BUDGET, compare, compared_modes, effort
+from harness.analysis.comparison import compare, effort
 from harness.analysis.estimates import Gains, gains_of
 from harness.analysis.measured import QueryFigures, devices_by_session, figures_of
+from harness.analysis.sequential import inflation, widened_comparison
 from harness.analysis.summary import failed
 from harness.errors import ExitCode, UsageError
 from harness.publish import Account, accounts
 from harness.records import Cell, Comparison, Estimate, Finding, FindingCode, ModeSummary, RunManifest, Summary
 from harness.reference.report import TableName, reference_report
+from harness.report.compared import not_as_called
 from harness.report.facts import command_of, facts_of
 from harness.report.leads import match_lead, modes_lead, subjects_lead
 from harness.report.page import Lead, PageCell, render_page
+from harness.report.receipt import notices_of
 from harness.report.reference_lead import reference_lead
+from harness.report.wording import models
 from harness.store.run_directory import writing
 
 SUBJECT = ("model", "source", "revision", "reasoning", "pair", "trust_remote_code")
@@ -139,11 +143,11 @@ def match(base: Side, other: Side) -> Match:
 
 def differences_of(base: Side, other: Side) -> Iterator[Difference]:
     """Everything in which two sides differ, besides their modes and their prompts."""
-    if base.cell.model != other.cell.model:
-        yield Difference(what="model", base=base.cell.model, other=other.cell.model)
-    elif base.cell.revision != other.cell.revision:
-        yield Difference(what="revision", base=base.cell.revision[:12], other=other.cell.revision[:12])
-    elif base.cell.reasoning != other.cell.reasoning:
+    if models(base.cell) != models(other.cell):
+        yield Difference(what="model", base=models(base.cell), other=models(other.cell))
+    elif _revisions(base.cell) != _revisions(other.cell):
+        yield Difference(what="revision", base=_revisions(base.cell), other=_revisions(other.cell))
+    elif (base.cell.reasoning, base.cell.pair) != (other.cell.reasoning, other.cell.pair):
         yield Difference(what="reasoning mechanism", base="as in its cell.yaml", other="another")
     for what, (own, theirs) in _conditions(base, other):
         if own != theirs:
@@ -168,6 +172,11 @@ def _conditions(base: Side, other: Side) -> Iterator[tuple[str, tuple[str, str]]
         yield name, (_words(here.packages.get(name)), _words(there.packages.get(name)))
     if here.hostname_sha256 != there.hostname_sha256:
         yield "machine", (here.hostname_sha256[:8], there.hostname_sha256[:8])
+
+
+def _revisions(cell: Cell) -> str:
+    """Of the model; of a pair both."""
+    return " and ".join(each.revision[:12] for each in (cell, cell.pair) if each is not None)
 
 
 def _words(value: object) -> str:
@@ -218,20 +227,30 @@ def _comparisons(base: Side, other: Side) -> dict[str, Comparison]:
     below, above = _Figures.of(base), _Figures.of(other)
     if base.summary.site_id != other.summary.site_id:
         below, above = below.named_apart(), above.named_apart()
+    factor = max(_inflation(side) for side in (base, other))
     return {
         mode: _with_runs(
-            compare(
-                above.by_mode.get(mode, []),
-                below.by_mode.get(mode, []),
-                {**below.gains, **above.gains},
-                modes=(f"{other.label} {mode}", f"{base.label} {mode}"),
-                estimated=base.summary.estimated,
-                invalid=_doubted(mode, base, other),
+            widened_comparison(
+                compare(
+                    above.by_mode.get(mode, []),
+                    below.by_mode.get(mode, []),
+                    {**below.gains, **above.gains},
+                    modes=(f"{other.label} {mode}", f"{base.label} {mode}"),
+                    estimated=base.summary.estimated,
+                    invalid=_doubted(mode, base, other),
+                ),
+                factor,
             ),
             *(next(each for each in side.summary.modes if each.mode == mode) for side in (other, base)),
         )
         for mode in _shared_modes(base, other)
     }
+
+
+def _inflation(side: Side) -> float:
+    """By what its intervals are widened: it may have stopped when one looked narrow (`analysis.sequential`)."""
+    stopping = side.summary.stopping
+    return 1.0 if stopping is None else inflation(stopping.n_prompts_most, one_mode=len(side.cell.modes) == 1)
 
 
 def _with_runs(comparison: Comparison, above: ModeSummary, below: ModeSummary) -> Comparison:
@@ -256,21 +275,11 @@ def _ratio_runs(ratio: Estimate, above: Estimate, below: Estimate) -> Estimate:
 
 def _doubted(mode: str, *sides: Side) -> tuple[Finding, ...]:
     """Why a mode is not what its name says in one of the runs; then it is compared with nothing."""
-    found: dict[Finding, None] = {}
-    for side in sides:
-        for comparison in side.summary.comparisons:
-            for finding in comparison.invalid:
-                if mode in _blamed(finding.code, comparison):
-                    detail = f"{side.label}: {finding.detail}" if finding.detail else side.label
-                    found[Finding(code=finding.code, detail=detail)] = None
-    return tuple(found)
-
-
-def _blamed(code: FindingCode, comparison: Comparison) -> set[str]:
-    """Which of two modes a finding is about."""
-    if code is FindingCode.BUDGET_NOT_HELD:
-        return {mode for mode in (comparison.numerator, comparison.denominator) if mode.startswith(BUDGET)}
-    return {comparison.denominator if code is FindingCode.THINKING_IN_OFF_MODE else comparison.numerator}
+    return tuple(
+        Finding(code=finding.code, detail=": ".join(filter(None, (side.label, finding.detail))))
+        for side in sides
+        for finding in not_as_called(side.summary).get(mode, ())
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,14 +320,23 @@ def subject_leads(sides: Sequence[Side]) -> list[Lead]:
 
 
 def mode_leads(sides: Sequence[Side]) -> list[Lead]:
-    """Each cell's own modes."""
+    """Each cell's own modes; of a cell in one mode what does not hold."""
     leads = []
     for side in sides:
-        pairs = compared_modes(side.cell.modes)
-        if pairs is not None:
-            name = f"{side.label}: {side.cell.model}" if len(sides) > 1 else side.cell.model
-            leads.append(modes_lead(f"{name}, each mode over {pairs[1]}", side.summary))
+        name = f"{side.label}: {models(side.cell)}" if len(sides) > 1 else models(side.cell)
+        if len(side.cell.modes) > 1:
+            over = _below(side.summary)
+            leads.append(modes_lead(f"{name}, each mode over {over}" if over else name, side.summary))
+        elif notices := notices_of(side.summary):
+            leads.append(Lead(title=name, notes=notices))
     return leads
+
+
+def _below(summary: Summary) -> str | None:
+    """The mode that the others stand over; None where nothing is compared."""
+    if summary.two_phase is not None:
+        return summary.two_phase.denominator
+    return None if summary.comparison is None else summary.comparison.denominator
 
 
 def match_leads(matches: Sequence[Match]) -> list[Lead]:
@@ -337,11 +355,21 @@ def match_leads(matches: Sequence[Match]) -> list[Lead]:
 
 
 def reference_leads(sides: Sequence[Side], table: TableName) -> list[Lead]:
-    """Each side beside the rows that somebody published."""
-    return [
-        reference_lead(side.label if len(sides) > 1 else "", reference_report(side.summary, side.manifest, table))
-        for side in sides
-    ]
+    """Each side beside the rows that somebody published: the modes that are what they are called, all prompts asked."""
+    return [_reference_lead(side.label if len(sides) > 1 else "", side, table) for side in sides]
+
+
+def _reference_lead(label: str, side: Side, table: TableName) -> Lead:
+    title = f"{label} beside what was published" if label else "Beside what was published"
+    if side.summary.two_phase is not None:
+        note = "Not compared. A two-phase run measures few queries, chosen for their lengths: they are no sample."
+        return Lead(title=title, notes=(note,))
+    doubted = not_as_called(side.summary)
+    kept = tuple(mode for mode in side.summary.modes if mode.mode not in doubted)
+    if not kept:
+        return Lead(title=title, notes=("Not compared. No mode is what it is called.",))
+    summary = side.summary.model_copy(update={"modes": kept})
+    return reference_lead(label, reference_report(summary, side.manifest, table))
 
 
 def write_page(path: Path, sides: Sequence[Side], leads: Sequence[Lead]) -> None:
@@ -356,6 +384,8 @@ def write_page(path: Path, sides: Sequence[Side], leads: Sequence[Lead]) -> None
             queries=side.account.results.queries,
             facts=facts_of(side.summary, side.manifest, side.account.results.sampler),
             command=command_of(side.manifest),
+            label=side.label if len(sides) > 1 else "",
+            lengths=side.account.results.lengths,
         )
         for side in sides
     ]
@@ -366,7 +396,9 @@ def write_page(path: Path, sides: Sequence[Side], leads: Sequence[Lead]) -> None
 
 
 def exit_code(sides: Sequence[Side], matches: Sequence[Match]) -> ExitCode:
-    """4 where a comparison is invalid, of a cell's own modes or of two cells, or a two-phase figure does not hold."""
+    """4 where a mode or a comparison is invalid, of a cell's own or of two, or a two-phase figure does not hold."""
+    if any(mode.invalid for side in sides for mode in side.summary.modes):
+        return ExitCode.INVALID
     if any(side.summary.two_phase is not None and not side.summary.two_phase.valid for side in sides):
         return ExitCode.INVALID
     own = [comparison for side in sides for comparison in side.summary.comparisons]
@@ -384,6 +416,8 @@ def _notes(match: Match) -> Iterator[str]:
             "The two were measured one after the other, and how far a repeat of each would differ is unknown: "
             "no difference between them is called real. Repeat both (`--repeats 3`)."
         )
+    if not all(_inflation(side) == 1 for side in (match.base, match.other)):
+        yield "A run could stop as soon as its interval was narrow enough: the intervals are widened for it."
     caps = {mode: (match.base.cell.cap(mode), match.other.cell.cap(mode)) for mode in match.comparisons}
     unequal = {mode: pair for mode, pair in caps.items() if pair[0] != pair[1]}
     if unequal:

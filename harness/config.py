@@ -35,6 +35,13 @@ def _share(value: object) -> object:
     """`5%` and 0.05 are the same."""
     if isinstance(value, str) and value.strip().endswith("%"):
         return float(value.strip()[:-1]) / 100
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        try:
+            share = float(value)
+        except ValueError:
+            raise ValueError("write a percentage such as 5%") from None
+        if share >= 1:
+            raise ValueError(f"write {share:g}%, or a share below 1")
     return value
 
 
@@ -101,6 +108,9 @@ class RunSpec(Record):
         Raises:
             UsageError: Two keys that exclude each other, or one that would turn a published protocol into another.
         """
+        for name in ("model", "mode"):
+            if getattr(self, name) == ():
+                raise UsageError(f"--{name} names nothing.", "Leave it out, or write --mode off,on.")
         if self.batch_size is not None and not self.two_phase:
             raise UsageError(
                 "--batch-size is of the token counts of --two-phase; metering batches is not built yet.",

@@ -53,6 +53,9 @@ SETTLE_S = 0.5
 """Power lingers for up to 300 ms after work ends; the baseline begins after that."""
 FINAL_WAIT_S, FINAL_WAIT_TICKS, FINAL_WAIT_MORE_S = 1.0, 4.0, 0.5
 """So long, or so many ticks of the slowest sensor and a little more, the last readings are waited for in the end."""
+BATCHES_PER_CALL = 8
+"""Two-phase: so many batches' worth of answers are generated, and stored, together. The last of them run in small
+batches; and what is not stored yet is lost by a kill."""
 SEGMENT_PERIOD_S = 2.0
 """Between two queries, raw readings older than this are put on disk."""
 
@@ -247,19 +250,19 @@ class Session:
         """Two-phase: the token counts of all prompts, generated in batches; then only some are measured one by one."""
         cell, prompts = self.schedule.cell, self.schedule.prompts
         known = {(length.prompt_id, length.mode) for length in self.store.lengths()}
-        n_all = len(prompts) * len(cell.modes)
+        n_done, n_all = len(known), len(prompts) * len(cell.modes)
         self.observer.stage("lengths")
+        n_rows = cell.lengths_batch_size or 1
         for mode in cell.modes:
             left = [place for place in enumerate(prompts) if (place[1].prompt_id, mode) not in known]
-            # A batch lasts as long as its longest answer: prompts whose answers were alike so far go together.
+            # The longest first, as far as other modes tell: what is left to the end runs in small batches.
             so_far = self._tokens_so_far()
-            left.sort(key=lambda place: so_far.get(place[1].prompt_id, 0))
+            left.sort(key=lambda place: -so_far.get(place[1].prompt_id, 0))
             while left:
-                n_batch = cell.lengths_batch_size or 1
-                self._batch(tuple(left[:n_batch]), mode)
-                left = left[n_batch:]
-                self.observer.lengths(n_all - len(left), n_all)
-                self._write_readings(self.meter.collect())
+                taken, left = left[: BATCHES_PER_CALL * n_rows], left[BATCHES_PER_CALL * n_rows :]
+                n_rows = self._batch(tuple(taken), mode, n_rows)
+                n_done += len(taken)
+                self.observer.lengths(n_done, n_all)
         if self.choose is not None:
             self.schedule = self.schedule.measuring(self.choose(self.store.lengths()))
 
@@ -272,24 +275,33 @@ class Session:
                 tokens[length.prompt_id] = tokens.get(length.prompt_id, 0) + n_tokens
         return tokens
 
-    def _batch(self, batch: tuple[tuple[int, Prompt], ...], mode: str, findings: tuple[Finding, ...] = ()) -> None:
-        """Generate one batch and store what it took; one that does not fit is halved."""
+    def _batch(self, batch: tuple[tuple[int, Prompt], ...], mode: str, n_rows: int) -> int:
+        """Generate these answers, at most `n_rows` at once, and store what they took.
+
+        Returns:
+            How many at once fit: too many are halved until they do.
+        """
         cell = self.schedule.cell
         seed = batch_seed(cell, mode, batch[0][1].prompt_id)
+        prompts = [prompt for _, prompt in batch]
         generations: tuple[Generation | None, ...]
+        findings: tuple[Finding, ...] = ()
         try:
-            generations = self.engine.generate_batch([prompt for _, prompt in batch], mode, cell.cap(mode), seed)
-        except (OutOfMemory, CellFailed, UsageError) as error:
-            if len(batch) > 1:
-                split = Finding(code=FindingCode.BATCH_SPLIT)
+            generations = self.engine.generate_batch(prompts, mode, cell.cap(mode), seed, batch_size=n_rows)
+        except (CellFailed, UsageError) as error:
+            if isinstance(error, OutOfMemory) and n_rows > 1:
+                return self._batch(batch, mode, n_rows // 2)
+            if len(batch) > 1:  # one of them, perhaps
                 half = len(batch) // 2
-                self._batch(batch[:half], mode, (split,))
-                self._batch(batch[half:], mode, (split,))
-                return
+                return self._batch(batch[half:], mode, self._batch(batch[:half], mode, n_rows))
             generations, findings = (None,), (_failure(error),)
         else:
             self._tile("gap", generations[0].time_start_s, Edge.WORK_BEGINS)
             self._tile("lengths", generations[0].time_end_s, Edge.WORK_ENDS)
+            self._await_final()
+            self._write_tiles()  # what it took is on disk before what it counted
+            if n_rows < (cell.lengths_batch_size or 1):
+                findings = (Finding(code=FindingCode.BATCH_SPLIT, detail=f"{n_rows} at once"),)
         for (index, prompt), generation in zip(batch, generations, strict=True):
             score, doubts = self._score(prompt, generation)
             own = _output_findings(generation) if generation else []
@@ -300,12 +312,13 @@ class Session:
                     prompt_index=index,
                     mode=mode,
                     seed=seed,
-                    batch_size=len(batch),
+                    batch_size=n_rows,
                     output=_stored(generation, self.schedule.store_text) if generation else None,
                     score=self._stored_score(score),
                     findings=(*findings, *own, *doubts),
                 )
             )
+        return n_rows
 
     def _queries(self) -> bool:
         """Ask what is left; return whether the run stopped because its interval is as narrow as asked for."""
@@ -434,14 +447,20 @@ class Session:
         if not last and not any(query.time_end_s <= until_s for query in self._pending[:1]):
             return
         curves = self.meter.curves()
-        while self._pending_tiles and (last or self._pending_tiles[0][2] <= until_s):
-            self.store.append_interval(self._interval(curves, *self._pending_tiles[0]))
-            del self._pending_tiles[0]
+        self._write_tiles(last=last)
         while self._pending and (last or self._pending[0].time_end_s <= until_s):
             record = self._record(curves, self._pending[0])
             self.store.append_query(record)
             del self._pending[0]
             self.observer.query(record)
+
+    def _write_tiles(self, *, last: bool = False) -> None:
+        """Append the stretches that cannot change any more."""
+        last = last or bool(self.meter.lost)
+        curves = self.meter.curves()
+        while self._pending_tiles and (last or self._pending_tiles[0][2] <= self.meter.final_until_s):
+            self.store.append_interval(self._interval(curves, *self._pending_tiles[0]))
+            del self._pending_tiles[0]
 
     def _interval(
         self, curves: Sequence[EnergyCurve], name: str, start_s: float | None, end_s: float
@@ -577,6 +596,7 @@ def _stored(generation: Generation, store_text: str) -> Output:
         sizes=generation.sizes,
         finish_reason=generation.finish_reason,
         rendered_prompt_sha256=_sha256(generation.rendered_prompt),
+        thought=bool(generation.thinking.strip()),
         rendered_prompt=generation.rendered_prompt if store_text == "full" else None,
         text=generation.text if store_text == "full" else None,
         text_sha256=_sha256(generation.text) if store_text != "none" else None,

@@ -113,7 +113,7 @@ def forecast_line(forecast: Plan) -> str:
     """The forecast in one sentence, from the pilot queries."""
     parts = [f"{forecast.n_prompts} prompts"]
     if forecast.half_width_expected is not None:
-        parts.append(f"interval about ±{forecast.half_width_expected:.0%} ({forecast.of})")
+        parts.append(f"interval about ±{forecast.half_width_expected:.0%}, perhaps twice that ({forecast.of})")
     if forecast.duration_min is not None:
         parts.append(f"{_minutes(forecast.duration_min)}")
     if forecast.energy_wh is not None:

@@ -124,14 +124,15 @@ class Engine(Protocol):
         ...
 
     def generate_batch(
-        self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int, seed: int
+        self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int, seed: int, *, batch_size: int
     ) -> tuple[Generation, ...]:
-        """Answer several prompts at once, for what they answer and not for what it costs.
+        """Answer several prompts together, for what they answer and not for what it costs.
 
-        Each generation has one phase, `batch`, from the start to the end of the whole batch.
+        At most `batch_size` are answered at once; prompts that wait take the places of those that are done. Each
+        generation has one phase, `batch`, from the start to the end of all of them.
 
         Raises:
-            OutOfMemory: The batch does not fit; the engine stays usable.
+            OutOfMemory: So many at once do not fit; the engine stays usable.
             CellFailed: The model itself raised an error.
             UsageError: A prompt does not fit into the model's context.
         """

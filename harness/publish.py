@@ -35,6 +35,8 @@ from harness.records import (
     Estimate,
     Finding,
     FindingCode,
+    LengthRecord,
+    ModeSummary,
     RunManifest,
     Stopping,
     Summary,
@@ -45,6 +47,15 @@ from harness.report.page import PageCell, render_page
 from harness.report.trace import Trace
 from harness.results import CellResults, load_run
 from harness.store.run_directory import writing
+
+OF_A_SAMPLE = {
+    FindingCode.HEAVY_TAIL,
+    FindingCode.FEW_CORRECT,
+    FindingCode.NOTHING_CORRECT,
+    FindingCode.DRAWS_WITHOUT_CORRECT,
+    FindingCode.TOO_FEW_QUERIES,
+}
+"""Doubts about prompts as a sample of others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,26 +119,21 @@ def _summary(run: Path, results: CellResults) -> Summary:
         n_prompts_planned=manifest.n_prompts,
         power_idle_w=_idle_power(results, manifest.headline),
         n_sessions=len({query.session for query in results.queries}),
-        findings=(*results.findings, *proof.findings, *_protocol_findings(results.cell)),
-        # Whoever follows somebody else's protocol wants its figures, faults and all; they are named.
-        invalid=proof.invalid if _is_ours(results.cell) else None,
+        findings=(
+            *results.findings,
+            *proof.findings,
+            *_protocol_findings(results.cell),
+            *_length_findings(results.lengths),
+        ),
+        invalid=proof.invalid,
     )
+    modes = tuple(mode.model_copy(update={"invalid": proof.invalid(mode.mode, mode.mode)}) for mode in summary.modes)
+    summary = summary.model_copy(update={"modes": modes})
     stopping = _stopping(results, manifest)
     if stopping is not None:
         summary = with_stopping(summary, stopping)
     if results.cell.lengths_batch_size is not None:
-        # The queries that were measured one by one were chosen for their lengths: no sample of the prompts.
-        summary = summary.model_copy(
-            update={
-                "two_phase": _two_phase(results, manifest),
-                "comparisons": (),
-                "law": None,
-                "findings": (
-                    Finding(code=FindingCode.TWO_PHASE),
-                    *(finding for finding in summary.findings if finding.code is not FindingCode.HEAVY_TAIL),
-                ),
-            }
-        )
+        summary = _two_phased(summary, _two_phase(results, manifest), proof)
     return summary.model_copy(
         update={
             "external": tuple(
@@ -138,19 +144,76 @@ def _summary(run: Path, results: CellResults) -> Summary:
     )
 
 
+def _two_phased(summary: Summary, two_phase: TwoPhase | None, proof: Proof) -> Summary:
+    """The summary of a two-phase run: the queries that were measured one by one are no sample of the prompts."""
+    label = Finding(code=FindingCode.TWO_PHASE)
+    if two_phase is not None and two_phase.numerator is not None and two_phase.denominator is not None:
+        faults = proof.invalid(two_phase.numerator, two_phase.denominator)
+        if faults:
+            findings = (*two_phase.findings, *faults)
+            energy = Estimate(value=None, findings=findings)
+            two_phase = two_phase.model_copy(update={"valid": False, "energy": energy, "findings": findings})
+    # Of the chosen queries these say nothing; what the two phases have to say of all prompts stands in their place.
+    doubts = dict.fromkeys(finding for finding in summary.findings if finding.code not in OF_A_SAMPLE)
+    if two_phase is not None:
+        estimates = (two_phase.energy, *(each.energy_per_correct_j for each in two_phase.modes))
+        own = (finding for estimate in estimates for finding in estimate.findings)
+        known = {finding.code for finding in doubts}
+        doubts |= dict.fromkeys(finding for finding in own if finding.code not in known)
+    return summary.model_copy(
+        update={
+            "two_phase": two_phase,
+            "modes": tuple(_no_sample(mode, label) for mode in summary.modes),
+            "comparisons": (),
+            "law": None,
+            "findings": tuple(dict.fromkeys((label, *doubts))),
+        }
+    )
+
+
+def _no_sample(mode: ModeSummary, label: Finding) -> ModeSummary:
+    """The figures of queries that were chosen for their lengths: without intervals over prompts, and labelled."""
+    estimates = {name: value for name in type(mode).model_fields if isinstance(value := getattr(mode, name), Estimate)}
+    return mode.model_copy(
+        update={
+            name: estimate.model_copy(update={"low": None, "high": None, "findings": (label, *estimate.findings)})
+            for name, estimate in estimates.items()
+        }
+    )
+
+
+def _length_findings(lengths: Sequence[LengthRecord]) -> tuple[Finding, ...]:
+    """What happened while tokens were counted, each with how often."""
+    counts = Counter(finding.code for length in lengths for finding in length.findings)
+    details = {finding.code: finding.detail for length in lengths for finding in length.findings}
+    return tuple(
+        Finding(
+            code=code,
+            detail=f"{count} of {len(lengths)} counted answers{details[code] and f'; for example: {details[code]}'}",
+        )
+        for code, count in counts.most_common()
+    )
+
+
 def _proof(results: CellResults) -> Proof:
-    """Whether the modes did what they are called, from what was given to the model and what it wrote."""
+    """Whether the modes did what they are called, from what was given to the model and what it wrote.
+
+    Nothing is held against somebody else's protocol: whoever follows it wants its figures, faults and all.
+    """
+    if not _is_ours(results.cell):
+        return Proof()
     outputs: dict[str, list[ModeOutput]] = {}
-    for query in results.queries:
-        if query.output is not None:
-            outputs.setdefault(query.mode, []).append(
+    for answer in results.lengths or results.queries:  # of a two-phase run, the answers to all prompts
+        if answer.output is not None:
+            outputs.setdefault(answer.mode, []).append(
                 ModeOutput(
-                    prompt_id=query.prompt_id,
-                    thinking_tokens=query.output.sizes.get(THINKING_TOKENS, 0),
-                    cut=query.output.finish_reason == "length",
-                    forced=any(finding.code is FindingCode.BUDGET_REACHED for finding in query.findings),
-                    rendered=query.output.rendered_prompt_sha256,
-                    text=query.output.text_sha256,
+                    prompt_id=answer.prompt_id,
+                    thinking_tokens=answer.output.sizes.get(THINKING_TOKENS, 0),
+                    holds_text=answer.output.thought,
+                    cut=answer.output.finish_reason == "length",
+                    forced=any(finding.code is FindingCode.BUDGET_REACHED for finding in answer.findings),
+                    rendered=answer.output.rendered_prompt_sha256,
+                    text=answer.output.text_sha256,
                 )
             )
     return check_switch(results.cell, outputs=outputs)
@@ -197,9 +260,10 @@ def _two_phase(results: CellResults, manifest: RunManifest) -> TwoPhase | None:
     return two_phase(
         lengths,
         [figures_of(query, manifest.headline, devices[query.session]) for query in answered],
-        chosen.held_out,
+        chosen,
         gains_of(manifest.channels),
         modes=cell.modes,
+        asked={(query.prompt_id, query.mode) for query in results.queries},
         n_failed={mode: failures[mode] for mode in cell.modes},
         batch_size=cell.lengths_batch_size,
         duration_batched_s=math.fsum(

@@ -197,6 +197,16 @@ class FindingCode(StrEnum):
         "Prompt and output lengths of these queries move together, so a coefficient of the energy law is not known.",
         "Measure prompts of more different lengths.",
     )
+    FEW_CORRECT = (
+        "few_correct",
+        "A mode has fewer than ten right answers: its joules per right answer are uncertain, and so is their interval.",
+        "Ask more prompts (`--num-prompts`), or easier ones.",
+    )
+    LAW_NOT_CHECKED = (
+        "law_not_checked",
+        "Not all queries that the two phases need were measured yet.",
+        "Complete the run: `harness run --resume RUN`.",
+    )
     LAW_NOT_HELD = (
         "law_not_held",
         "Queries that were kept out of the energy law's fit do not follow it, so the two-phase figure is not valid.",
@@ -209,7 +219,7 @@ class FindingCode(StrEnum):
     )
     BATCH_SPLIT = (
         "batch_split",
-        "A batch did not fit into the device's memory and was run in smaller ones.",
+        "So many answers at once did not fit into the device's memory, and fewer were generated at a time.",
         "Nothing; lower `--batch-size` to save the failed attempts.",
     )
     SCORER_FAILED = (
@@ -239,8 +249,8 @@ class FindingCode(StrEnum):
     )
     NOTHING_SCORED = (
         "nothing_scored",
-        "The prompts have no reference answers, so there is no energy per correct answer.",
-        "Use a prompt set with references.",
+        "No answer was scored, so there is no energy per correct answer.",
+        "Use a prompt set with reference answers; where it has some, see why the scorer failed.",
     )
     TOO_FEW_QUERIES = (
         "too_few_queries",
@@ -826,6 +836,7 @@ class Output(Record):
     sizes: dict[str, int]
     finish_reason: str
     rendered_prompt_sha256: str
+    thought: bool | None = Field(default=None, description="whether its thinking holds any text but marks and blanks")
     rendered_prompt: str | None = None
     text: str | None = None
     text_sha256: str | None = None
@@ -865,8 +876,8 @@ class LengthRecord(Record):
     prompt_id: str
     prompt_index: int
     mode: str
-    seed: int = Field(description="of the whole batch")
-    batch_size: int = Field(description="of the batch that it was really in")
+    seed: int = Field(description="of all that were generated together")
+    batch_size: int = Field(description="how many were answered at once")
     output: Output | None = Field(description="None where the prompt failed")
     score: Score | None
     findings: tuple[Finding, ...] = ()
@@ -1150,6 +1161,9 @@ class ModeSummary(Record):
     phases_j: dict[str, float] = Field(description="mean joules per phase; they add up to energy_j")
     phases_s: dict[str, float]
     power_w: float | None
+    invalid: tuple[Finding, ...] = Field(
+        default=(), description="why this mode is not what it is called; its figures are true of what it did instead"
+    )
 
 
 class Part(Record):
@@ -1217,6 +1231,9 @@ class EnergyLaw(Record):
     per_output_token_j: Estimate
     per_attended_token_j: Estimate
     residual_relative_sd: float | None = Field(default=None, description="of measured over fitted joules")
+    factors: dict[str, float] = Field(
+        default={}, description="of a two-phase law, by mode: its joules over the coefficients', 1 for the base mode"
+    )
     residual_relative_by_mode: dict[str, float] = Field(
         default={}, description="mean of measured over fitted joules, minus 1: a mode that the law does not fit"
     )
@@ -1245,8 +1262,8 @@ class TwoPhaseMode(Record):
     n_cut: int
     n_scored: int
     n_correct: int
-    prompt_tokens: float
-    output_tokens: float
+    prompt_tokens: float | None = Field(description="mean; None: no prompt was answered")
+    output_tokens: float | None
     energy_j: Estimate = Field(description="joules per query")
     energy_per_correct_j: Estimate
     n_held_out: int
@@ -1260,11 +1277,17 @@ class TwoPhase(Record):
     batch_size: int
     n_prompts: int
     n_law: int = Field(description="batch-1 queries behind the law")
+    n_planned: int = Field(description="batch-1 queries that the run was to ask, for the law and to check it")
+    n_measured: int = Field(description="of them, those that were asked")
     law: EnergyLaw
     modes: tuple[TwoPhaseMode, ...]
     numerator: str | None = None
     denominator: str | None = None
     energy: Estimate = Field(description="ratio of total joules over all prompts; both parts of the error in its ends")
+    tokens: Estimate = Field(default=Estimate(value=None), description="ratio of total output tokens, counted")
+    accuracy: AccuracyDifference | None = Field(
+        default=None, description="over all prompts; None: none is scored twice"
+    )
     duration_batched_s: float
     duration_measured_s: float = Field(description="of the batch-1 queries")
     duration_saved_s: float | None = Field(

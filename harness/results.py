@@ -143,7 +143,7 @@ def _session(directory: RunDirectory, number: int) -> SessionResults:
     findings = [*(manifest.findings if manifest else ()), *(end.findings if end else ())]
     findings += [
         Finding(code=FindingCode.IDLE_DRIFT, detail=baseline.device)
-        for known in ([known for _, known in by_load] or [idle])
+        for known in ([each for _, each in by_load] or [idle])
         for baseline in known.values()
         if baseline.drifted
     ]

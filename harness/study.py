@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from contextlib import chdir, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ class Study:
     spec: RunSpec
     path: Path
     is_resumed: bool
+    is_extended: bool = False
+    """Resumed with another number of prompts than the run began with."""
 
     @classmethod
     def new(cls, file: str | None, flags: Mapping[str, Any], overrides: tuple[str, ...]) -> Study:
@@ -73,13 +75,7 @@ class Study:
             raise UsageError(
                 f"--{changed[0].replace('_', '-')} would change what this run measures.", "Start a new run with it."
             )
-        if asked.num_prompts == stored.num_prompts:
-            # An earlier resume may have extended the run.
-            planned = [
-                session.manifest.n_prompts for cell in load_run(path) for session in cell.sessions if session.manifest
-            ]
-            asked = asked.model_copy(update={"num_prompts": max(planned, default=asked.num_prompts)})
-        return cls(asked, path, is_resumed=True)
+        return cls(asked, path, is_resumed=True, is_extended=asked.num_prompts != stored.num_prompts)
 
     def run(self, *, pilot_only: bool) -> int:
         """Measure every cell, write the page, print the receipt.
@@ -99,7 +95,7 @@ class Study:
         with console.status("Getting ready…") if console.is_terminal else nullcontext():
             known = {cell.cell_id: cell for cell in (directory.cell() for directory in cells(self.path))}
             with chdir(self.spec.working_dir or "."):
-                jobs = jobs_of(self.spec, list(known.values()))
+                jobs = [self._as_planned(job) for job in jobs_of(self.spec, list(known.values()))]
         self._prepare(jobs)
         for hint in dict.fromkeys(job.hint for job in jobs if job.hint is not None):
             console.print(hint, soft_wrap=True)
@@ -122,6 +118,14 @@ class Study:
             console.print(f"Complete it: {program()} run --resume {self._name()}", soft_wrap=True)
             return ExitCode.INTERRUPTED
         return self._report(console, failures, pilot_only=pilot_only)
+
+    def _as_planned(self, job: Job) -> Job:
+        """The job with as many prompts as an earlier resume has asked of this cell."""
+        if not self.is_resumed or self.is_extended:
+            return job
+        sessions = [session for cell in load_run(self.path) if cell.cell == job.cell for session in cell.sessions]
+        planned = max((session.manifest.n_prompts for session in sessions if session.manifest), default=None)
+        return job if planned is None else replace(job, spec=job.spec.model_copy(update={"num_prompts": planned}))
 
     def _prepare(self, jobs: list[Job]) -> None:
         """Every cell gets its directory before the first is measured, so that a killed run knows them all."""
@@ -215,8 +219,7 @@ def is_complete(summary: Summary) -> bool:
         return True
     n_measured = min((mode.n_queries - mode.n_without_energy for mode in summary.modes), default=0)
     if summary.two_phase is not None:
-        n_held_out = sum(mode.n_held_out for mode in summary.two_phase.modes)
-        return n_measured * len(summary.modes) >= summary.two_phase.n_law + n_held_out
+        return summary.two_phase.n_measured >= summary.two_phase.n_planned
     return n_measured >= summary.n_prompts_planned
 
 
@@ -235,6 +238,8 @@ def exit_code(summaries: list[Summary]) -> ExitCode:
     """What a pipeline is told of a run whose cells all came to an end."""
     modes = [mode for summary in summaries for mode in summary.modes]
     if any(mode.n_without_energy for mode in modes):
+        return ExitCode.INVALID
+    if any(mode.invalid for mode in modes):
         return ExitCode.INVALID
     if any(comparison.invalid for summary in summaries for comparison in summary.comparisons):
         return ExitCode.INVALID

@@ -209,6 +209,14 @@ def test_a_few_right_answers_leave_no_upper_end(n_correct: int, bounded: bool) -
     assert (FindingCode.DRAWS_WITHOUT_CORRECT in codes(estimate)) is not bounded
 
 
+@pytest.mark.parametrize(("n_correct", "doubted"), [(1, True), (9, True), (10, False), (30, False)])
+def test_a_few_right_answers_are_doubted(n_correct: int, doubted: bool) -> None:
+    queries = [query(i, "off", 1.0 + i % 3, correct=i < n_correct) for i in range(30)]
+    mode = summary_of(queries, ("off",)).modes[0]
+    assert (FindingCode.FEW_CORRECT in codes(mode.energy_per_correct_j)) is doubted
+    assert FindingCode.FEW_CORRECT not in codes(mode.energy_j)
+
+
 def test_cut_and_forced_answers_are_counted_apart() -> None:
     forced = Finding(code=FindingCode.BUDGET_REACHED)
     queries = [

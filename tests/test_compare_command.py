@@ -17,6 +17,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from harness import comparing
+from harness.analysis.sequential import RATIO_INFLATION
 from harness.cli.parser import run_verb
 from harness.errors import ExitCode
 from harness.records import Comparison, FindingCode
@@ -178,6 +179,45 @@ def test_a_switch_that_did_nothing_is_exit_code_4(base: Run, capsys: pytest.Capt
     assert "No comparison of on with off." in (base.path / "compare.html").read_text()
 
 
+def _alone(run: Run, *, thinking: int = 0) -> Run:
+    """Only its `off`, which thinks so many tokens."""
+
+    def changed(query: dict[str, Any]) -> dict[str, Any] | None:
+        if query["mode"] != "off":
+            return None
+        query["output"]["sizes"].update(thinking_tokens=thinking, output_tokens=2 + thinking)
+        return query
+
+    return run.with_cell(modes=["off"]).with_queries(changed)
+
+
+def test_a_mode_that_is_not_what_it_is_called_is_exit_code_4_without_any_comparison(
+    base: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["compare", str(_alone(base, thinking=40).path), "--reference", "aies"]
+    assert run_verb(arguments) == ExitCode.INVALID
+    text = in_one_line(capsys.readouterr().out)
+    assert "The mode off is not what it is called." in text
+    assert "Not compared. No mode is what it is called." in text
+    assert run_verb(arguments[:2]) == ExitCode.USAGE  # one mode is no comparison, whatever it is
+    assert run_verb(["compare", str(_alone(base).path), "--reference", "aies"]) == ExitCode.OK
+
+
+def test_the_title_names_the_mode_that_is_below_the_line(base: Run) -> None:
+    modes = ("off", "budget:64", "on")
+    answered = run_of_queries(12, modes)
+    queries = [
+        each.model_copy(update={"output": None, "score": None}) if each.mode == "off" else each for each in answered
+    ]
+    (side,) = comparing.sides_of([base.path])
+    side = replace(side, account=replace(side.account, summary=summary_of(queries, modes)))
+    (lead,) = comparing.mode_leads([side])
+    assert lead.title.endswith("each mode over budget:64")
+    two_phase = side.summary.model_copy(update={"two_phase": two_phase_of(valid=True), "comparisons": ()})
+    (lead,) = comparing.mode_leads([replace(side, account=replace(side.account, summary=two_phase))])
+    assert lead.title.endswith("each mode over off (two-phase)")
+
+
 def test_a_run_without_queries_is_refused(base: Run, capsys: pytest.CaptureFixture[str]) -> None:
     base.with_queries(lambda query: None)
     assert run_verb(["compare", str(base.path)]) == ExitCode.USAGE
@@ -203,6 +243,59 @@ def test_the_first_run_is_below_the_line(base: Run, other: Run) -> None:
     up, down = matched(base, other)[0].comparisons["on"], matched(other, base)[0].comparisons["on"]
     assert leading(up) * leading(down) == pytest.approx(1.0)
     assert up.difference_j.value == pytest.approx(-(down.difference_j.value or 0.0))
+
+
+def _until_ci(run: Run, n_most: int) -> Run:
+    """As if it could have stopped after fewer prompts."""
+    for path in run.cell.glob("sessions/*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        path.write_text(json.dumps({**manifest, "until_ci": 0.05, "n_prompts": n_most}))
+    return run
+
+
+def test_a_run_that_could_stop_by_itself_is_compared_with_wider_intervals(tmp_path: Path) -> None:
+    def noisy(run: Run) -> Run:
+        def change(query: dict[str, Any]) -> dict[str, Any]:
+            for reading in query["readings"]:
+                reading["energy_gross_j"] *= 1.5 + 0.1 * (query["prompt_index"] % 3)
+                reading["phases"] = []
+            return query
+
+        return run.with_queries(change)
+
+    base = Run(tmp_path / "base")
+    plain = matched(base, noisy(Run(tmp_path / "plain")))[0].comparisons["on"].energy
+    stopped = _until_ci(noisy(Run(tmp_path / "stopped")), 400)
+    (match,) = matched(base, stopped)
+    (turned,) = matched(stopped, base)
+    wide = match.comparisons["on"].energy
+    assert wide.value == plain.value
+    assert wide.low is not None
+    assert plain.low is not None
+    assert plain.value is not None
+    assert math.log(wide.low / plain.value) == pytest.approx(RATIO_INFLATION * math.log(plain.low / plain.value))
+    assert turned.comparisons["on"].energy.high == pytest.approx(1 / wide.low)  # whichever of the two it is
+    assert "the intervals are widened for it" in in_one_line(said(comparing.match_leads([match])))
+    assert "widened" not in said(comparing.match_leads(matched(base, Run(tmp_path / "other"))))
+
+
+def test_every_cell_of_the_page_has_its_letter(base: Run, other: Run) -> None:
+    assert run_verb(["compare", str(base.path), str(other.path)]) == ExitCode.OK
+    page = (other.path / "compare.html").read_text()
+    for letter in "AB":
+        assert f">{letter}: tiny-reasoner</a>" in page
+        assert f"<h1>{letter}: tiny-reasoner</h1>" in page
+
+
+def test_another_second_checkpoint_is_a_difference(base: Run, other: Run) -> None:
+    def pair(name: str) -> dict[str, Any]:
+        return {"model": name, "source": f"org/{name}", "revision": "1" * 40, "modes": ["off"]}
+
+    base.with_cell(pair=pair("one"))
+    (match,) = matched(base, other.with_cell(pair=pair("two")))
+    ours, theirs = (f"tiny-reasoner (on) and {name} (off)" for name in ("one", "two"))
+    assert [str(difference) for difference in match.differences] == [f"model {ours} → {theirs}"]
+    assert f"A: {ours}" in in_one_line(said(comparing.mode_leads(comparing.sides_of([base.path, other.path])), 120))
 
 
 def test_two_boards_carry_both_gains(base: Run, other: Run) -> None:
@@ -260,13 +353,32 @@ def test_a_two_phase_run_has_no_sample_to_compare(base: Run, other: Run) -> None
     assert "chosen for their lengths: B has no sample" in match.refusal
     lead = comparing.mode_leads([first, second])[1]
     assert lead.title.endswith("(two-phase)")
-    assert [answer.text.partition(":")[0] for answer in lead.answers] == ["Two-phase"]
+    assert lead.answers[0].text.startswith("Two-phase: ")
     assert said([lead], 60)
     assert comparing.exit_code([first, second], []) == ExitCode.OK
     summary = summary.model_copy(update={"two_phase": two_phase_of(valid=False)})
     second = replace(second, account=replace(second.account, summary=summary))
     assert comparing.exit_code([first, second], []) == ExitCode.INVALID
     assert "No two-phase figure." in comparing.mode_leads([second])[0].notes[0]
+    (lead,) = comparing.reference_leads([second], "aies")
+    assert "chosen for their lengths" in lead.notes[0]
+    assert not lead.tables
+
+
+def test_the_mode_that_never_thinks_is_doubted_and_not_the_other(base: Run, other: Run) -> None:
+    def efforts(query: dict[str, Any]) -> dict[str, Any]:
+        return {**query, "mode": {"off": "medium", "on": "high"}[query["mode"]]}
+
+    runs = [run.with_cell(modes=["medium", "high"]).with_queries(efforts) for run in (base, other.times(2.0))]
+    sides = comparing.sides_of([run.path for run in runs])
+    assert sides[0].summary.comparisons[0].invalid  # high over medium
+    (match,) = comparing.matches_of(sides)
+    assert {finding.code for finding in match.comparisons["medium"].invalid} == {FindingCode.NO_THINKING_IN_ON_MODE}
+    assert not match.comparisons["high"].invalid
+    assert leading(match.comparisons["high"]) == pytest.approx(2.0)
+    assert comparing.exit_code(sides, [match]) == ExitCode.INVALID
+    (lead,) = comparing.subject_leads(sides)
+    assert [spot.label for panel in lead.panels if panel.front for spot in panel.front.spots] == ["A high", "B high"]
 
 
 def test_every_differing_condition_of_the_nearest_rows_is_named() -> None:

@@ -173,6 +173,14 @@ def test_nothing_correct_in_one_mode_names_it() -> None:
     assert Finding(code=FindingCode.NOTHING_CORRECT, detail="mode off") in ratio.findings
 
 
+@pytest.mark.parametrize(("n_off", "n_on", "doubted"), [(10, 10, False), (9, 30, True), (30, 9, True), (30, 30, False)])
+def test_a_few_right_answers_on_either_side_are_doubted(n_off: int, n_on: int, doubted: bool) -> None:
+    rows = [(10.0 + i, 40.0 + i, 5, 5, i < n_off, i < n_on) for i in range(30)]
+    comparison = comparison_of(queries_of(rows))
+    assert (FindingCode.FEW_CORRECT in codes(comparison.energy_per_correct)) is doubted
+    assert FindingCode.FEW_CORRECT not in codes(comparison.energy)
+
+
 # ------------------------------------------------------------------------------ which modes are compared
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,9 +112,9 @@ def test_an_exact_law_is_found_again() -> None:
 def test_a_query_of_no_prompt_and_no_output_costs_the_constant() -> None:
     law = fitted(on_the_law(*lengths()))
     nothing, one = np.array([0.0]), np.array([1.0])
-    assert law.predict_j(nothing, nothing)[0] == pytest.approx(LAW_J[0])
+    assert law.predict_j(nothing, nothing, "on")[0] == pytest.approx(LAW_J[0])
     # One output token after one prompt token attends to that token, and to half of itself in the continuous sum.
-    assert law.predict_j(one, one)[0] == pytest.approx(LAW_J @ [1, 1, 1, 1.5])
+    assert law.predict_j(one, one, "on")[0] == pytest.approx(LAW_J @ [1, 1, 1, 1.5])
 
 
 @settings(max_examples=30, deadline=None)
@@ -138,7 +139,7 @@ def test_prompts_of_one_length_leave_the_prompt_token_unknown() -> None:
     assert [finding.code for finding in law.record.per_query_j.findings] == [FindingCode.COLLINEAR]
     assert c == pytest.approx(LAW_J[2])
     assert d == pytest.approx(LAW_J[3])
-    assert law.predict_j(p, o) == pytest.approx(terms(p, o) @ LAW_J)
+    assert law.predict_j(p, o, "on") == pytest.approx(terms(p, o) @ LAW_J)
     assert [finding.code for finding in law.record.findings] == [FindingCode.COLLINEAR]
     assert "prompt tokens" in (law.record.findings[0].detail or "")
 
@@ -148,13 +149,13 @@ def test_outputs_of_one_length_leave_their_tokens_unknown() -> None:
     o[:] = 10.0
     law = fitted(on_the_law(p, o))
     assert coefficients(law)[2:] == [None, None]
-    assert law.predict_j(p, o) == pytest.approx(terms(p, o) @ LAW_J)
+    assert law.predict_j(p, o, "on") == pytest.approx(terms(p, o) @ LAW_J)
 
 
 def test_queries_all_alike_leave_one_constant() -> None:
     law = fitted([figures(60.0, p=50, o=10) for _ in range(10)])
     assert coefficients(law) == [pytest.approx(60.0), None, None, None]
-    assert law.predict_j(np.array([50.0]), np.array([10.0]))[0] == pytest.approx(60.0)
+    assert law.predict_j(np.array([50.0]), np.array([10.0]), "on")[0] == pytest.approx(60.0)
 
 
 def test_outputs_of_no_token_are_no_obstacle() -> None:
@@ -187,6 +188,128 @@ def test_a_mode_that_costs_more_per_token_is_seen() -> None:
     assert (law.record.residual_relative_sd or 0.0) > 0.05
 
 
+def two_modes(factor: float, scatter: float = 0.0, readings: tuple[float, float] = (0.01, 0.01)) -> list[QueryFigures]:
+    """Queries on the law in the off mode, and longer ones that cost `factor` times as much in the on mode."""
+    queries = []
+    for mode, dearer, longer, reading, seed in (("on", factor, 3.0, readings[1], 2), ("off", 1.0, 1.0, readings[0], 1)):
+        p, o = lengths(20, seed=seed)
+        queries += [
+            figures(
+                dearer * (query.energy_j or 0.0),
+                p=query.n_prompt_tokens,
+                o=query.n_output_tokens,
+                mode=mode,
+                reading=reading,
+            )
+            for query in on_the_law(p, np.round(longer * o), scatter, seed=seed)
+        ]
+    return queries
+
+
+@settings(max_examples=30, deadline=None)
+@given(factor=st.floats(0.3, 3.0))
+def test_a_mode_s_factor_is_found_with_the_base_s_law(factor: float) -> None:
+    law = fit_law(two_modes(factor), base="off")
+    assert law is not None
+    assert coefficients(law) == pytest.approx(list(LAW_J), rel=1e-5)
+    assert law.fit.factors == pytest.approx([1.0, factor], rel=1e-6)
+    assert law.record.modes == ("off", "on")
+    assert law.record.factors == pytest.approx({"off": 1.0, "on": factor}, abs=1e-6)
+    assert law.record.residual_relative_by_mode == pytest.approx({"off": 0.0, "on": 0.0}, abs=1e-6)
+    assert law.record.residual_relative_sd == pytest.approx(0.0, abs=1e-6)
+    assert law.fit.n_degrees == 40 - 5
+    p, o = lengths()
+    assert law.predict_j(p, o, "on") == pytest.approx(factor * law.predict_j(p, o, "off"), rel=1e-6)
+
+
+def test_one_law_for_all_has_no_factors() -> None:
+    law = fitted(two_modes(1.2))
+    assert law.fit.factors.tolist() == [1.0]
+    assert law.predict_j(*lengths(), "on").tolist() == law.predict_j(*lengths(), "off").tolist()
+    assert law.fit.covariance.shape == (4, 4)
+
+
+def test_which_mode_is_the_base_changes_no_prediction() -> None:
+    p, o = lengths()
+    weights = np.full(N, 1 / N)
+    one, other = (fit_law(two_modes(1.2, 0.03), base=base) for base in ("off", "on"))
+    assert one is not None
+    assert other is not None
+    for mode in ("off", "on"):
+        assert other.predict_j(p, o, mode) == pytest.approx(one.predict_j(p, o, mode), rel=1e-6)
+        sds = [law.fit.sd(law.fit.gradient(weights, p, o, law.place(mode))) for law in (one, other)]
+        assert sds[0] == pytest.approx(sds[1], rel=1e-5)
+
+
+def test_modes_of_one_length_each_leave_a_constant_and_factors() -> None:
+    short = [figures(60.0, p=50, o=10, mode="off") for _ in range(6)]
+    law = fit_law([*short, *(figures(90.0, p=50, o=500, mode="on") for _ in range(6))], base="off")
+    assert law is not None
+    assert coefficients(law) == [pytest.approx(60.0), None, None, None]
+    assert law.fit.factors == pytest.approx([1.0, 1.5])
+
+
+def test_each_mode_s_mean_moves_with_its_own_factor() -> None:
+    """The gradient is the derivative: moved numbers move the sum by as much."""
+    law = fit_law(two_modes(1.2, 0.03), base="off")
+    assert law is not None
+    p, o = lengths()
+    weights = np.linspace(0.5, 1.5, N)
+    for place in (0, 1):
+        gradient = law.fit.gradient(weights, p, o, place)
+        for number in range(5):
+            step = 1e-6 * (law.fit.beta[number] if number < 4 else 1.0)
+            beta, factors = law.fit.beta.copy(), law.fit.factors.copy()
+            if number < 4:
+                beta[number] += step
+            else:
+                factors[1] += step
+            moved = replace(law.fit, beta=beta, factors=factors)
+            change = float(weights @ (moved.predict(p, o, place) - law.fit.predict(p, o, place)))
+            assert change == pytest.approx(gradient[number] * step, rel=1e-5)
+
+
+def test_a_mode_with_two_queries_or_too_many_factors_have_no_law() -> None:
+    queries = two_modes(1.2)
+    off, on = ([query for query in queries if query.mode == mode] for mode in ("off", "on"))
+    assert fit_law([*off, *on[:3]], base="off") is not None
+    assert fit_law([*off, *on[:2]], base="off") is None
+    assert fit_law([*off[:5], *on[:5]], base="off") is not None
+    assert fit_law([*off[:5], *on[:4]], base="off") is None
+    assert fit_law([*off[:4], *on[:4]]) is not None
+
+
+def test_a_sensor_that_reads_one_mode_badly_leaves_that_mode_s_factor_open() -> None:
+    law = fit_law(two_modes(1.0, readings=(0.26, 0.01)), base="off")
+    assert law is not None
+    p, o = lengths()
+    by_mode = [law.fit.gradient(1 / law.fit.predict(p, o, place).sum() * np.ones(N), p, o, place) for place in (0, 1)]
+    assert law.half_width_reading(by_mode[0]) == pytest.approx(0.26, rel=1e-6)
+    assert law.half_width_reading(by_mode[1]) == pytest.approx(0.01, rel=1e-6)
+    assert law.half_width_reading(by_mode[1] - by_mode[0]) == pytest.approx(math.hypot(0.26, 0.01), rel=1e-6)
+    # The coefficients are those of the badly read mode, not of the mean of both.
+    assert law.record.per_output_token_j.half_width_reading == pytest.approx(0.26 * LAW_J[2], rel=1e-2)
+
+
+def test_readings_of_two_modes_move_a_coefficient_apart() -> None:
+    """The half-width is what a refit with moved joules says, each mode moved by itself, in quadrature."""
+    queries, readings = two_modes(1.0, 0.02), {"off": 0.10, "on": 0.02}
+    widths = [
+        figures(q.energy_j, p=q.n_prompt_tokens, o=q.n_output_tokens, mode=q.mode, reading=readings[q.mode])
+        for q in queries
+    ]
+    law = fitted(widths)
+    step = 1e-4
+    moved = []
+    for mode, reading in readings.items():
+        joules = np.array([(q.energy_j or 0.0) * (1 + step * reading * (q.mode == mode)) for q in queries])
+        moved.append((least_squares(joules, *lengths_of(queries)).beta[2] - law.beta[2]) / step)
+    half_width = law.record.per_output_token_j.half_width_reading
+    assert half_width == pytest.approx(math.hypot(*moved), rel=0.1)  # the refit's weights move too
+    unread = [*widths[1:], figures(widths[0].energy_j, p=50, o=100, mode="on", reading=None)]
+    assert fitted(unread).record.per_output_token_j.half_width_reading is None
+
+
 def test_the_readings_and_the_gains_errors_scale_with_the_coefficient() -> None:
     queries = on_the_law(*lengths())
     law = fit_law(queries, {("gpu", Method.NVML_COUNTER): 0.05})
@@ -213,7 +336,8 @@ def test_intervals_of_coefficients_and_totals_hold_the_truth() -> None:
         held += [
             abs(fit.beta[1] - LAW_J[1]) <= half[1],
             abs(fit.beta[2] - LAW_J[2]) <= half[2],
-            abs(float(fit.predict(p, o).sum() - (terms(p, o) @ LAW_J).sum())) <= t * fit.sd_of_sum(np.ones(30), p, o),
+            abs(float(fit.predict(p, o).sum() - (terms(p, o) @ LAW_J).sum()))
+            <= t * fit.sd(fit.gradient(np.ones(30), p, o)),
         ]
     # The standard error of a share of 95 % in 600 is 0.9 %.
     assert (held / n_studies > 0.92).all()
@@ -223,9 +347,10 @@ def test_intervals_of_coefficients_and_totals_hold_the_truth() -> None:
 def test_what_both_modes_share_cancels_in_a_difference() -> None:
     p, o = lengths()
     fit = fitted(on_the_law(p, o, 0.02)).fit
-    total = fit.predict(p, o).sum()
-    same = fit.sd_of_sum(np.concatenate((np.full(N, 1 / total), np.full(N, -1 / total))), np.tile(p, 2), np.tile(o, 2))
-    assert same == pytest.approx(0.0, abs=1e-9)
+    weights = np.full(N, 1 / fit.predict(p, o).sum())
+    one, other = fit.gradient(weights, p, o), fit.gradient(weights, p, o)
+    assert fit.sd(one) > 0
+    assert fit.sd(one - other) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_lengths_are_in_the_order_of_the_queries() -> None:

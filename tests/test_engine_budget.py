@@ -36,6 +36,7 @@ PROMPT_IDS, N, END_IDS = [90, 91], 3, (7, 8)
 def written_under(budget: Budget, wanted: list[list[int]]) -> list[list[int]]:
     """What rows that want to write these tokens write under a budget, greedily."""
     ids = torch.tensor([PROMPT_IDS] * len(wanted))
+    budget.begin(range(len(wanted)), [[]] * len(wanted), len(PROMPT_IDS))
     for step in range(len(wanted[0])):
         scores = torch.nn.functional.one_hot(torch.tensor([row[step] for row in wanted]), 100).float()
         ids = torch.cat([ids, budget(ids, scores).argmax(dim=1, keepdim=True)], dim=1)
@@ -44,7 +45,7 @@ def written_under(budget: Budget, wanted: list[list[int]]) -> list[list[int]]:
 
 
 def budget(is_open: Callable[[int, list[int]], bool]) -> Budget:
-    return Budget(n_prompt_tokens=len(PROMPT_IDS), n_tokens=N, end_ids=END_IDS, is_open=is_open)
+    return Budget(n_tokens=N, end_ids=END_IDS, is_open=is_open)
 
 
 @given(
@@ -69,11 +70,31 @@ def test_only_rows_that_think_at_the_limit_are_ended_and_only_there(rows: list[l
 
 def test_a_row_that_is_ended_may_write_nothing_else_not_even_the_end() -> None:
     holding = budget(lambda row, _: row == 0)
+    holding.begin((0, 1), ([], []), len(PROMPT_IDS))
     scores = torch.full((2, 100), 5.0)
     ids = torch.tensor([[*PROMPT_IDS, 1, 1, 1]] * 2)
     left = holding(ids, scores)
     assert torch.isfinite(left[0]).nonzero().tolist() == [[END_IDS[0]]]
     assert torch.equal(left[1], scores[1])
+
+
+@given(n_before=st.integers(0, N + len(END_IDS) + 2))
+def test_an_answer_that_goes_on_in_another_call_keeps_its_count(n_before: int) -> None:
+    """Prompt 4 is alone first, then in the second row, behind one that has just begun and does not think."""
+    holding, wanted = budget(lambda prompt, _: prompt == 4), list(range(10, 20))
+    output: list[int] = []
+    for n_tokens, prompts in ((n_before, (4,)), (10 - n_before, (3, 4))):
+        own = len(prompts) - 1
+        holding.begin(prompts, [[]] * own + [output], n_input_tokens=20)
+        ids = torch.tensor([[99] * (20 - len(output) * (row == own)) + output * (row == own) for row in range(own + 1)])
+        for step in range(n_tokens):
+            scores = torch.nn.functional.one_hot(torch.tensor([wanted[len(output) + step]] * (own + 1)), 100).float()
+            chosen = holding(ids, scores).argmax(dim=1, keepdim=True)
+            assert own == 0 or int(chosen[0]) == wanted[len(output) + step]
+            ids = torch.cat([ids, chosen], dim=1)
+        output = output + ids[own, 20:].tolist()
+    assert output == [*wanted[:N], *END_IDS, *wanted[N + len(END_IDS) :]]
+    assert holding.forced == {4}
 
 
 # ------------------------------------------------------------------------------------- on real models
@@ -87,7 +108,7 @@ def greedy() -> Iterator[TransformersEngine]:
     engine.close()
 
 
-def embedded(sampling: Sampling, budget_mode: str = "on") -> TransformersEngine:
+def embedded(sampling: Sampling, budget_mode: str = "on", **options: Any) -> TransformersEngine:
     spec = ReasoningSpec(thinking_start="<think>", thinking_end="</think>", modes=TINY, budget_mode=budget_mode)
     engine = TransformersEngine(
         source=str(EMBEDDED),
@@ -97,6 +118,7 @@ def embedded(sampling: Sampling, budget_mode: str = "on") -> TransformersEngine:
         device="cpu",
         n_threads=1,
         sampling=sampling,
+        **options,
     )
     engine.load()
     return engine
@@ -128,8 +150,11 @@ def test_a_model_that_answers_directly_is_not_interrupted() -> None:
 
 
 @pytest.mark.parametrize("mode", ["off", "on", "budget:8"])
-def test_a_greedy_batch_writes_what_each_prompt_alone_would(greedy: TransformersEngine, mode: str) -> None:
-    batch = greedy.generate_batch(CHAINS, mode, 96, 1)
+@pytest.mark.parametrize("batch_size", [2, 3, 4])
+def test_a_greedy_batch_writes_what_each_prompt_alone_would(
+    greedy: TransformersEngine, mode: str, batch_size: int
+) -> None:
+    batch = greedy.generate_batch(CHAINS, mode, 96, 1, batch_size=batch_size)
     alone = [greedy.generate(prompt, mode, 96, 1) for prompt in CHAINS]
     for one, other in zip(batch, alone, strict=True):
         assert (one.text, one.sizes, one.forced_end) == (other.text, other.sizes, other.forced_end)
@@ -141,7 +166,7 @@ def test_a_greedy_batch_writes_what_each_prompt_alone_would(greedy: Transformers
 
 
 def test_a_cut_batch_says_which_rows_were_cut(greedy: TransformersEngine) -> None:
-    batch = greedy.generate_batch(CHAINS, "on", 12, 1)
+    batch = greedy.generate_batch(CHAINS, "on", 12, 1, batch_size=3)
     alone = [greedy.generate(prompt, "on", 12, 1) for prompt in CHAINS]
     assert [generation.finish_reason for generation in batch] == [generation.finish_reason for generation in alone]
     assert {generation.finish_reason for generation in batch} == {"stop", "length"}
@@ -151,7 +176,7 @@ def test_more_thinking_gives_more_right_answers(greedy: TransformersEngine) -> N
     """Sums of up to ten steps need as many thoughts, each two tokens long."""
     right = {}
     for mode in ("budget:8", "budget:16", "on"):
-        answers = greedy.generate_batch(SUMS, mode, 96, 5)
+        answers = greedy.generate_batch(SUMS, mode, 96, 5, batch_size=16)
         right[mode] = sum(each.answer == last_digit(prompt) for each, prompt in zip(answers, SUMS, strict=True))
     assert right["budget:8"] < right["budget:16"] < right["on"]
 

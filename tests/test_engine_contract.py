@@ -50,7 +50,7 @@ class LoadedEngine:
 
     def generate_batch(self, mode: str = "on", max_new_tokens: int = 24, seed: int = 1) -> tuple[Generation, ...]:
         self.hold(mode)
-        return self.engine.generate_batch(SEVERAL, mode, max_new_tokens, seed)
+        return self.engine.generate_batch(SEVERAL, mode, max_new_tokens, seed, batch_size=2)
 
     def render(self, mode: str) -> str:
         self.hold(mode)
@@ -206,7 +206,7 @@ def test_a_batch_counts_the_prompt_tokens_of_each_without_padding(loaded: Loaded
 
 def test_an_empty_batch_has_no_answers(loaded: LoadedEngine) -> None:
     loaded.hold("on")
-    assert loaded.engine.generate_batch([], "on", 8, 1) == ()
+    assert loaded.engine.generate_batch([], "on", 8, 1, batch_size=2) == ()
 
 
 def test_a_batch_with_a_prompt_that_does_not_fit_is_refused(loaded: LoadedEngine) -> None:

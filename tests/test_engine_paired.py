@@ -52,7 +52,7 @@ def test_each_mode_is_answered_by_its_checkpoint_and_one_is_resident_at_a_time()
         if not engine.ready(mode):
             engine.load(mode)
         answers.append(engine.generate(PROMPT, mode, 9, 0).answer)
-        answers.append(engine.generate_batch([PROMPT], mode, 9, 0)[0].answer)
+        answers.append(engine.generate_batch([PROMPT], mode, 9, 0, batch_size=1)[0].answer)
     assert answers == ["instruct"] * 2 + ["thinker"] * 4 + ["instruct"] * 2
     assert log == ["load instruct", "close instruct", "load thinker", "close thinker", "load instruct"]
     engine.close()
@@ -76,7 +76,7 @@ def test_the_absent_checkpoint_neither_renders_nor_answers() -> None:
     for ask in (
         lambda: engine.render(PROMPT, "on"),
         lambda: engine.generate(PROMPT, "on", 9, 0),
-        lambda: engine.generate_batch([PROMPT], "on", 9, 0),
+        lambda: engine.generate_batch([PROMPT], "on", 9, 0, batch_size=1),
     ):
         with pytest.raises(UsageError, match="'on' is not loaded"):
             ask()

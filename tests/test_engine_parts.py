@@ -370,15 +370,23 @@ def test_a_cap_cuts_what_a_budget_left() -> None:
     assert not below.text.endswith("</think>")
 
 
-def test_a_batch_lasts_as_long_as_its_longest_answer_and_must_fit() -> None:
+@pytest.mark.parametrize(
+    ("batch_size", "duration_s"),
+    [
+        (1, 3 * 0.5 + (2 + 20 + 5 + 2) * 0.1 + 0.5),
+        (2, 2.5),  # the second row takes as long as the others together: 0.7 + 1.0 + 0.7
+        (3, 2.5),
+    ],
+)
+def test_a_batch_takes_what_its_rows_take_and_its_size_must_fit(batch_size: int, duration_s: float) -> None:
     clock = ManualClock()
-    turns = [Turn(duration_prefill_s=0.5, duration_token_s=0.1, n_answer_tokens=n) for n in (3, 21, 6)]
+    turns = [Turn(duration_prefill_s=0.5, duration_token_s=0.1, n_answer_tokens=n) for n in (3, 21, 6, 3)]
     engine = ScriptedEngine(clock=clock, reasoning=WITH_MARKS, script=in_order(turns), largest_batch=3)
-    batch = engine.generate_batch([PROMPT] * 3, "on", 100, 0)
-    assert [generation.sizes["output_tokens"] for generation in batch] == [3, 21, 6]
-    assert clock.now_s() == pytest.approx(0.5 + 20 * 0.1)
+    batch = engine.generate_batch([PROMPT] * 4, "on", 100, 0, batch_size=batch_size)
+    assert [generation.sizes["output_tokens"] for generation in batch] == [3, 21, 6, 3]
+    assert clock.now_s() == pytest.approx(duration_s)
     with pytest.raises(OutOfMemory):
-        engine.generate_batch([PROMPT] * 4, "on", 100, 0)
+        engine.generate_batch([PROMPT] * 2, "on", 100, 0, batch_size=4)
 
 
 def test_errors_come_at_their_query_and_others_go_on() -> None:

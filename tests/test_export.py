@@ -15,7 +15,17 @@ import pytest
 from harness import publish
 from harness.cli.parser import run_verb
 from harness.errors import ExitCode, InvalidMeasurement
-from harness.records import Boundary, Comparison, Estimate, Finding, FindingCode, Method, QueryRecord, Summary
+from harness.records import (
+    Boundary,
+    Comparison,
+    Estimate,
+    Finding,
+    FindingCode,
+    Method,
+    PairedCheckpoint,
+    QueryRecord,
+    Summary,
+)
 from harness.report.aies_export import COLUMNS, ExportCell, aies_files
 from tests.synthetic_runs import estimated_summary, query, reading, run_of_queries, summary_of
 
@@ -187,17 +197,39 @@ def invalid(summary: Summary) -> Summary:
     return summary.model_copy(update={"comparisons": (comparison,)})
 
 
+def not_as_called(summary: Summary) -> Summary:
+    thought = Finding(code=FindingCode.THINKING_IN_OFF_MODE)
+    modes = tuple(mode.model_copy(update={"invalid": (thought,)}) for mode in summary.modes)
+    return summary.model_copy(update={"modes": modes})
+
+
+def test_each_checkpoint_of_a_pair_is_under_its_own_name(golden: ExportCell) -> None:
+    pair = PairedCheckpoint(model="tiny-instruct", source="org/instruct", revision="1" * 40, modes=("off",))
+    summary = summary_of(two_queries(), model="tiny-thinking")
+    summary = summary.model_copy(update={"cell": summary.cell.model_copy(update={"pair": pair})})
+    exported = Exported(aies_files([cell_of(golden, two_queries(), summary)]))
+    named = [(row["model_name"], row["reasoning_state"]) for row in exported.rows]
+    assert named == [("tiny-instruct", "Off"), ("tiny-thinking", "On")]
+    assert exported.summary("tiny-instruct_Off")["total"] == pytest.approx(0.2)
+    assert exported.summary("tiny-thinking_On")["total"] == pytest.approx(1.0)
+    readme = exported.files["README.txt"]
+    assert f"tiny-instruct, revision {'1' * 40}" in readme
+    assert f"tiny-thinking, revision {summary.cell.revision}" in readme
+
+
 def two_phase(summary: Summary) -> Summary:
     return summary.model_copy(update={"cell": summary.cell.model_copy(update={"lengths_batch_size": 8})})
 
 
 def test_what_their_files_cannot_say_is_refused(golden: ExportCell) -> None:
     queries = run_of_queries(6)
+    off = run_of_queries(6, ("off",))
     host = run_of_queries(6, boundary=Boundary.HOST, method=Method.RAPL)
     refused = [
         ("is estimated", cell_of(golden, queries, estimated_summary(6))),
         ("not of a GPU board", cell_of(golden, host, summary_of(host, headline=Boundary.HOST))),
         ("two-phase", cell_of(golden, queries, two_phase(summary_of(queries)))),
+        ("mode off of .* is not what it is called", cell_of(golden, off, not_as_called(summary_of(off, ("off",))))),
         ("the switch changed nothing", cell_of(golden, queries, invalid(summary_of(queries)))),
     ]
     for part, cell in refused:

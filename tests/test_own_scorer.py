@@ -119,3 +119,20 @@ def test_another_form_is_an_unknown_name(name: str) -> None:
         with pytest.raises(UsageError, match="Unknown scorer") as caught:
             use(name)
         assert "FILE.py:FUNCTION" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [("import sys; sys.exit(7)", "SystemExit: 7"), ("import time; time.sleep(60)", "took longer than 0.2 s")],
+)
+def test_a_function_can_neither_end_nor_hold_up_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, words: str
+) -> None:
+    monkeypatch.setattr("harness.scoring.own.LONGEST_S", 0.2)
+    path = tmp_path / "judge.py"
+    path.write_text(f"def right(answer, reference):\n    {body}\n")
+    judge = scorer(f"{path}:right")
+    with pytest.raises(ScoringFailed, match=words):
+        judge.score("4", "4")
+    path.write_text("def right(answer, reference):\n    return answer == reference\n")
+    assert scorer(f"{path}:right").score("4", "4").correct

@@ -39,6 +39,7 @@ from harness.report.compared import Answer
 from harness.report.measure import measure_of
 from harness.report.page import Lead, render_page, tight
 from harness.report.panel import Panel, Scale
+from harness.report.receipt import receipt_of
 from harness.report.savings import stopping_panel, two_phase_panel
 from harness.report.study_bars import factors_panel, split_panel
 from harness.report.study_charts import front_panel, lengths_panel, pairs_panel
@@ -153,7 +154,7 @@ def invalid(summary: Summary, numerator: str = "on") -> Comparison:
 
 STOPPING = Stopping(
     target=0.05,
-    of="the ratio's joules, on over off",
+    of="ratio of total joules, on over off",
     n_prompts=120,
     n_prompts_most=400,
     looks=((30, None), (50, 0.089), (80, 0.062), (120, 0.048)),
@@ -190,6 +191,8 @@ def two_phase(*, valid: bool = True) -> TwoPhase:
         batch_size=32,
         n_prompts=400,
         n_law=44,
+        n_planned=60,
+        n_measured=60,
         law=law(("off", "on")),
         modes=modes,
         numerator="on",
@@ -396,6 +399,26 @@ def test_the_phases_of_a_bar_fill_it_and_its_table_adds_up() -> None:
     assert "of it is thinking" in panel.caption
 
 
+def leading_number(text: str) -> float:
+    found = re.match(r"[+−]?[\d,.]+", text)
+    return 0.0 if found is None else float(found[0].replace(",", "").replace("−", "-"))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_column_of_the_split_adds_up_and_is_the_terminals(seed: int) -> None:
+    summary = summary_of(run_of_queries(30, FOUR, seed=seed), FOUR)
+    grid = present(split_panel(summary, measure_of(summary))).grid
+    for column in range(1, len(grid.columns)):
+        *parts, total = (leading_number(row[column]) for row in grid.rows)
+        assert sum(parts) == pytest.approx(total, abs=1e-6), grid.columns[column]
+    headline = next(section for section in receipt_of(summary).sections if " minus " in section.title)
+    printed = [row.cells[0] for row in headline.rows if row.label != "other prompts"]
+    assert [row[1 + len(FOUR)].partition(" (")[0] for row in grid.rows] == printed
+    assert [" (" in row[1 + len(FOUR)] for row in grid.rows] == [False, False, False, True]  # of a rounded part, none
+    interval = next(row.cells[0] for row in headline.rows if row.label == "other prompts")
+    assert grid.rows[-1][1 + len(FOUR)].endswith(f"({interval.removeprefix('95 %: ')})")
+
+
 def test_phases_that_do_not_add_up_are_unknown() -> None:
     _, summary = study(n_prompts=20)
     torn = summary.modes[1].model_copy(update={"phases_j": {"prefill": 1.0, "answer": 2.0}})
@@ -512,6 +535,27 @@ def test_a_coefficient_that_is_not_known_is_not_drawn() -> None:
     assert joules == pytest.approx(12.0 + 7.9 * tokens, rel=1e-3)
 
 
+def test_a_law_that_does_not_hold_is_not_drawn() -> None:
+    for valid in (True, False):
+        queries, summary = study(n_prompts=20, two_phase=two_phase(valid=valid))
+        drawn = [(each, 0.0) for each in figures(queries, summary)]
+        panel = present(scatter_panel(summary, drawn, ["off", "on"]))
+        assert isinstance(panel.chart, dict)
+        assert (panel.chart["law"], bool(panel.chart["lines"])) == (valid, valid)
+        assert bool(panel.notes) == valid
+
+
+def test_a_switch_that_did_nothing_is_not_blamed_on_the_law() -> None:
+    thought = Finding(code=FindingCode.THINKING_IN_OFF_MODE)
+    held = two_phase().model_copy(
+        update={"valid": False, "findings": (thought,), "energy": Estimate(value=None), "n_measured": 12}
+    )
+    _, summary = study(n_prompts=20)
+    panel = two_phase_panel(summary, held)
+    assert panel.caption == f"No figure. 12 of 60 queries measured. {thought.code.sentence}"
+    assert len(panel.bars) == 1  # of the held-out queries; no joules
+
+
 def test_without_a_law_each_mode_has_its_slope() -> None:
     queries, summary = study(n_prompts=20, law=None)
     drawn = [(each, 0.0) for each in figures(queries, summary)]
@@ -524,8 +568,15 @@ def test_without_a_law_each_mode_has_its_slope() -> None:
 
 def test_stopping_says_what_was_saved_or_that_it_was_not_enough() -> None:
     caption = stopping_panel(STOPPING).caption
-    for words in ("120 of at most 400 prompts", "± 4.8 %", "5.0 % was asked for", "48 min", "1.16 MJ"):
+    assert caption.startswith(
+        "After 120 of at most 400 prompts, the ratio of total joules (on over off) is known to ± 4.8 %, where 5.0 % "
+    )
+    for words in ("48 min", "1.16 MJ"):
         assert words in caption
+    mean = STOPPING.model_copy(update={"of": "mean joules per query", "saved_s": 0.0, "saved_j": 0.0})
+    assert stopping_panel(mean).caption == (
+        "After 120 of at most 400 prompts, the mean joules per query is known to ± 4.8 %, where 5.0 % was asked for."
+    )
     open_ended = STOPPING.model_copy(update={"settled": False, "saved_s": None, "saved_j": None})
     assert "was not reached" in stopping_panel(open_ended).caption
 
@@ -545,9 +596,11 @@ def test_two_phase_is_labelled_in_every_chart_and_table() -> None:
 def test_a_law_that_does_not_hold_shows_no_joules() -> None:
     _, summary = study(n_prompts=20)
     panel = two_phase_panel(summary, two_phase(valid=False))
-    assert panel.caption.startswith("Not valid")
+    assert panel.caption == f"No figure. {FindingCode.LAW_NOT_HELD.sentence}"
     assert any(FindingCode.LAW_NOT_HELD.sentence in note for note in panel.notes)
-    assert [row[4] for row in panel.grid.rows] == ["unknown", "unknown"]
+    assert not any("unknown" in cell for row in panel.grid.rows for cell in row)
+    assert not any("J " in column for column in panel.grid.columns)
+    assert [bars.axis for bars in panel.bars] == ["held-out joules against the law, %"]
     beyond = panel.bars[-1].bars[1]
     assert beyond.mark is not None
     assert beyond.mark > beyond.spans[0].left + beyond.spans[0].width

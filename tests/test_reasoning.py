@@ -382,6 +382,14 @@ def test_thinking_in_off_mode_is_counted_and_an_empty_block_is_not() -> None:
     assert proof.invalid("on", "off") == (finding,)
 
 
+def test_a_short_thought_is_a_thought_and_a_long_empty_block_is_none() -> None:
+    short = [ModeOutput(prompt_id=str(n), thinking_tokens=6, holds_text=True) for n in range(10)]
+    empty = [ModeOutput(prompt_id=str(n), thinking_tokens=12, holds_text=False) for n in range(10)]
+    assert check_switch(cell("off", "on"), outputs={"off": empty, "on": short}).findings == ()
+    swapped = check_switch(cell("off", "on"), outputs={"off": short, "on": empty})
+    assert codes(swapped.findings) == [FindingCode.THINKING_IN_OFF_MODE, FindingCode.NO_THINKING_IN_ON_MODE]
+
+
 def test_one_relapse_in_twenty_is_said_and_does_not_spoil_the_comparison() -> None:
     once, twice = [340] + [0] * 19, [340, 340] + [0] * 18
     for thoughts, spoilt in ((once, False), (twice, True)):
@@ -390,8 +398,11 @@ def test_one_relapse_in_twenty_is_said_and_does_not_spoil_the_comparison() -> No
         assert bool(proof.invalid("on", "off")) is spoilt
 
 
-@pytest.mark.parametrize(("thoughts", "spoilt"), [([340], True), ([340, 0, 0], False), ([340, 340, 0, 0], True)])
-def test_of_few_queries_one_may_relapse_too(thoughts: list[int], *, spoilt: bool) -> None:
+@pytest.mark.parametrize(
+    ("thoughts", "spoilt"),
+    [([340], True), ([340] + [0] * 8, True), ([340] + [0] * 9, False), ([340] * 2 + [0] * 8, True)],
+)
+def test_one_of_ten_may_relapse_and_none_of_fewer(thoughts: list[int], *, spoilt: bool) -> None:
     proof = check_switch(cell("off", "on"), outputs={"off": wrote(*thoughts), "on": wrote(*[50] * len(thoughts))})
     assert codes(proof.findings) == [FindingCode.THINKING_IN_OFF_MODE]
     assert bool(proof.invalid("on", "off")) is spoilt

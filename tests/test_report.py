@@ -18,17 +18,23 @@ from rich.console import Console
 from harness.records import (
     Boundary,
     EnergyLaw,
+    EngineFacts,
     Estimate,
     Finding,
     FindingCode,
     Method,
+    PairedCheckpoint,
+    RunManifest,
+    Site,
     Stopping,
     Summary,
     TwoPhase,
     TwoPhaseMode,
 )
 from harness.report.charts import N_BINS_MOST
-from harness.report.compared import BUYS, COSTS, REAL, WHY, Verdict, answers, verdict
+from harness.report.compared import BUYS, COSTS, REAL, WHY, Verdict, answers, not_as_called, verdict
+from harness.report.facts import facts_of
+from harness.report.leads import modes_lead
 from harness.report.markdown import escaped, render_markdown
 from harness.report.numbers import (
     decimals_of_half_width,
@@ -280,6 +286,8 @@ def two_phase_of(*, valid: bool) -> TwoPhase:
         batch_size=16,
         n_prompts=400,
         n_law=40,
+        n_planned=50,
+        n_measured=50,
         law=law,
         modes=modes,
         numerator="on",
@@ -289,6 +297,10 @@ def two_phase_of(*, valid: bool) -> TwoPhase:
         duration_measured_s=700.0,
         duration_saved_s=9000.0,
         valid=valid,
+        findings=(
+            Finding(code=FindingCode.TWO_PHASE),
+            *(() if valid else (Finding(code=FindingCode.LAW_NOT_HELD, detail="in on"),)),
+        ),
     )
 
 
@@ -392,7 +404,7 @@ def test_answers_cut_and_thinking_forced_are_counted_apart() -> None:
 def test_stopping_says_what_was_saved() -> None:
     stopping = Stopping(
         target=0.05,
-        of="ratio of joules, on over off",
+        of="ratio of total joules, on over off",
         n_prompts=120,
         n_prompts_most=400,
         looks=((30, 0.11), (60, 0.08), (120, 0.048)),
@@ -403,8 +415,9 @@ def test_stopping_says_what_was_saved() -> None:
     receipt = receipt_of(study(("off", "on"), stopping=stopping))
     rows = rows_of(receipt, "Until ± 5 %")
     assert rows["prompts asked"] == ("120 of at most 400",)
+    assert rows["interval of the ratio of total joules (on over off)"] == ("± 4.8 %, settled in 3 looks",)
     assert rows["saved, at the mean"] == ("2.0 h and 523 kJ",)
-    assert "± 5 % was reached with 120 of at most 400 prompts" in receipt.headline
+    assert "± 5 % was reached with 120 of at most 400 prompts, which saved 2.0 h." in receipt.headline
     unsettled = stopping.model_copy(update={"settled": False, "saved_s": None, "saved_j": None})
     receipt = receipt_of(study(("off", "on"), stopping=unsettled))
     assert "saved, at the mean" not in rows_of(receipt, "Until")
@@ -428,8 +441,185 @@ def test_a_law_that_does_not_hold_gives_no_figure() -> None:
     receipt = receipt_of(study(("off", "on"), two_phase=two_phase_of(valid=False)))
     assert receipt.headline == "Two-phase: no figure."
     assert FindingCode.LAW_NOT_HELD.sentence in receipt.notices[0]
-    assert rows_of(receipt, "Two-phase: 400")["J per query"] == ("unknown", "unknown")
-    assert not any(row.label == "joules, on over off" for row in receipt.sections[1].rows)
+    rows = [row for section in receipt.sections for row in section.rows]
+    labels = {row.label for row in rows}
+    assert labels >= {"right answers", "held out, off the law", "allowed", "token counts in batches of"}
+    assert not labels & {"J per query", "95 %", "J per right answer", "joules, on over off", "saved"}
+    assert "unknown" not in {cell for row in rows for cell in row.cells}
+    lead = modes_lead("A", study(("off", "on"), two_phase=two_phase_of(valid=False)))
+    assert lead.tables == ()
+    valid = modes_lead("A", study(("off", "on"), two_phase=two_phase_of(valid=True)))
+    assert [table.caption.partition(":")[0] for table in valid.tables] == ["Two-phase", "Energy law of 40 queries"]
+
+
+def test_a_two_phase_run_that_is_not_complete_says_how_far_it_came() -> None:
+    unchecked = Finding(code=FindingCode.LAW_NOT_CHECKED)
+    nothing = {"held_out_deviation": None, "held_out_limit": None, "n_scored": 0, "n_correct": 0, "n_cut": 0}
+    invalid = two_phase_of(valid=False)
+    two_phase = invalid.model_copy(
+        update={
+            "n_planned": 40,
+            "n_measured": 12,
+            "modes": tuple(mode.model_copy(update=nothing) for mode in invalid.modes),
+            "findings": (Finding(code=FindingCode.TWO_PHASE), unchecked),
+        }
+    )
+    receipt = receipt_of(study(("off", "on"), two_phase=two_phase))
+    assert receipt.headline == "Two-phase: no figure, 12 of 40 queries measured."
+    assert "12 of 40 queries measured" in receipt.lines
+    (notice,) = receipt.notices
+    assert notice == f"No two-phase figure. {unchecked.code.sentence} → {unchecked.code.next_step}"
+    rows = {row.label: row.cells for section in receipt.sections for row in section.rows}
+    assert list(rows) == [
+        f"No two-phase figure. {unchecked.code.sentence}",
+        "token counts in batches of",
+        "queries measured",
+    ]
+    assert rows["queries measured"] == ("12 of 40, 12 min",)
+    assert printed(receipt, 60)
+    complete = receipt_of(study(("off", "on"), two_phase=two_phase_of(valid=True)))
+    assert not any("queries measured" in line for line in (*complete.lines, complete.headline))
+
+
+def test_what_happened_while_tokens_were_counted_is_said_once_with_counts() -> None:
+    codes = (FindingCode.BATCH_SPLIT, FindingCode.OUT_OF_MEMORY, FindingCode.SCORER_FAILED, FindingCode.FEW_CORRECT)
+    counted = [Finding(code=code, detail=f"{n} of 800 counted answers") for n, code in enumerate(codes, 3)]
+    measured_too = Finding(code=FindingCode.OUT_OF_MEMORY, detail="1 of 40 queries")
+    receipt = receipt_of(study(("off", "on"), two_phase=two_phase_of(valid=True), findings=(*counted, measured_too)))
+    terminal = " ".join(printed(receipt, 120).split())
+    for code, finding in zip(codes, counted, strict=True):
+        assert terminal.count(code.sentence) == 1
+        assert terminal.count(finding.detail) == 1
+        assert code.next_step in terminal
+    assert "(4 of 800 counted answers; 1 of 40 queries)" in terminal
+
+
+THOUGHT = Finding(code=FindingCode.THINKING_IN_OFF_MODE, detail="20 of 20 queries in off, up to 60 tokens")
+
+
+def off_that_thinks(modes: tuple[str, ...] = ("off",)) -> Summary:
+    summary = summary_of(run_of_queries(20, modes), modes, invalid=lambda *_: (THOUGHT,))
+    changed = [m.model_copy(update={"invalid": (THOUGHT,)}) if m.mode == "off" else m for m in summary.modes]
+    return summary.model_copy(update={"modes": tuple(changed)})
+
+
+def test_a_run_in_one_mode_that_is_not_what_it_is_called_has_a_notice() -> None:
+    receipt = receipt_of(off_that_thinks())
+    (notice,) = receipt.notices
+    assert notice == (
+        f"The mode off is not what it is called. {THOUGHT.code.sentence} ({THOUGHT.detail}) → {THOUGHT.code.next_step}"
+    )
+    assert "The mode off is not what it is called." in render_markdown(receipt)
+    assert "The mode off is not what it is called." in printed(receipt, 120)
+    page = render_page([page_cell(run_of_queries(20, ("off",)), off_that_thinks())])
+    assert page.count('class="banner"') == 1
+    assert receipt_of(summary_of(run_of_queries(20, ("off",)), ("off",))).notices == ()
+
+
+def test_what_a_comparison_says_of_a_mode_is_not_said_twice() -> None:
+    assert len(receipt_of(off_that_thinks(("off", "on"))).notices) == 1
+
+
+def test_a_broken_switch_of_a_two_phase_run_is_said_once() -> None:
+    two_phase = two_phase_of(valid=True).model_copy(
+        update={"valid": False, "findings": (Finding(code=FindingCode.TWO_PHASE), THOUGHT)}
+    )
+    summary = off_that_thinks(("off", "on")).model_copy(update={"two_phase": two_phase, "comparisons": ()})
+    (notice,) = receipt_of(summary).notices
+    assert notice.startswith(f"No two-phase figure. {THOUGHT.code.sentence}")
+    assert FindingCode.LAW_NOT_HELD.sentence not in notice
+    assert "J per query" not in {row.label for section in receipt_of(summary).sections for row in section.rows}
+
+
+def test_modes_not_as_called_are_those_at_fault_and_both_of_two_alike() -> None:
+    assert set(not_as_called(off_that_thinks(("off", "on")))) == {"off"}
+    assert not_as_called(invalid_study()) == {"on": (SAME_OUTPUT,), "off": (SAME_OUTPUT,)}
+    alike = invalid_study()
+    at_fault = tuple(
+        mode.model_copy(update={"invalid": (THOUGHT,)}) if mode.mode == "off" else mode for mode in alike.modes
+    )
+    assert set(not_as_called(alike.model_copy(update={"modes": at_fault}))) == {"off"}
+    assert not_as_called(study()) == {}
+
+
+def test_a_pair_names_both_checkpoints() -> None:
+    pair = PairedCheckpoint(model="tiny-instruct", source="org/instruct", revision="1" * 40, modes=("off",))
+    summary = study(("off", "on"))
+    summary = summary.model_copy(
+        update={"cell": summary.cell.model_copy(update={"model": "tiny-thinking", "pair": pair})}
+    )
+    both = "tiny-thinking (on) and tiny-instruct (off)"
+    assert receipt_of(summary).lines[0] == f"{both}, bfloat16 on cuda, transformers"
+    page = render_page([page_cell(run_of_queries(6), summary)])
+    assert f"<h1>{both}</h1>" in page
+    facts = {fact.label: fact.text for group in facts_of(summary, None) for fact in group.facts}
+    assert facts["Model in on"] == "tiny-thinking (hub)"
+    assert facts["Model in off"] == "tiny-instruct (org/instruct)"
+    assert facts["Revision in off"] == "1" * 40
+    assert {"Model", "Revision"} & set(facts) == set()
+    assert receipt_of(study()).lines[0] == "Qwen/Qwen3-8B (bfloat16) on cuda, transformers"
+
+
+def test_both_executed_precisions_of_a_pair_are_facts() -> None:
+    def engine(precision: str) -> EngineFacts:
+        return EngineFacts(
+            device_name="s",
+            device_uuids=(),
+            revision="0",
+            n_parameters=1_000,
+            bytes_per_parameter=2.0,
+            executed_precision=precision,
+            requested_precision="auto",
+            layer_classes={},
+            attention="sdpa",
+            context_length=None,
+            weights_format="safetensors",
+            generation_config={},
+        )
+
+    pair = PairedCheckpoint(model="b", source="org/b", revision="1" * 40, modes=("off",))
+    summary = study(("off", "on"))
+    summary = summary.model_copy(update={"cell": summary.cell.model_copy(update={"pair": pair})})
+    site = Site(
+        hostname_sha256="0" * 64,
+        platform="Linux",
+        cpu="a CPU",
+        n_cpu_cores=4,
+        memory_bytes=2**30,
+        boards=(),
+        driver=None,
+        cuda=None,
+        python="3.11",
+        packages={},
+    )
+    manifest = RunManifest(
+        harness_version="0",
+        run_id="r",
+        cell_id="c",
+        session=1,
+        started_utc="2026-01-02T03:04:05Z",
+        origin_unix_s=0.0,
+        origin_monotonic_s=0.0,
+        command=("harness", "run"),
+        git_commit=None,
+        site=site,
+        engine=engine("bfloat16"),
+        engine_of_pair=engine("float16"),
+        channels=(channel(),),
+        headline=Boundary.GPU_BOARD,
+        meter_gpus="auto",
+        n_prompts=40,
+        store_text="full",
+        tariff_per_kwh=None,
+        findings=(),
+    )
+    facts = {fact.label: fact.text for group in facts_of(summary, manifest) for fact in group.facts}
+    assert facts["Precision executed in on"].startswith("bfloat16")
+    assert facts["Precision executed in off"].startswith("float16")
+    alone = manifest.model_copy(update={"engine_of_pair": None})  # the second was not loaded yet
+    labels = {fact.label for group in facts_of(summary, alone) for fact in group.facts}
+    assert "Precision executed in on" in labels
+    assert "Precision executed in off" not in labels
 
 
 def test_somebody_elses_protocol_is_said_on_top() -> None:
@@ -603,12 +793,36 @@ def test_a_page_of_200_queries_is_small() -> None:
     assert len(page) < 500_000
 
 
+def links_of(page: str) -> list[str]:
+    return re.findall(r'<a href="#cell-\d+">(.*?)</a>', page)
+
+
 def test_several_cells_share_a_page() -> None:
     queries = run_of_queries(6)
     summary = summary_of(queries)
     page = render_page([page_cell(queries, summary), page_cell(queries, summary)])
     assert 'id="cell-0"' in page
     assert 'href="#cell-1"' in page
+
+
+def test_no_two_cells_of_a_page_have_the_same_link() -> None:
+    queries = run_of_queries(6)
+    first = summary_of(queries)
+    again = first.model_copy(update={"cell": first.cell.model_copy(update={"repeat": 1})})
+    alone = summary_of([each for each in queries if each.mode == "on"], ("on",))
+    other = summary_of(queries, model="another")
+    only_on = [each for each in queries if each.mode == "on"]
+    cells = [(queries, first), (queries, again), (only_on, alone), (queries, other)]
+    page = render_page([page_cell(own, summary) for own, summary in cells])
+    assert links_of(page) == [
+        "Qwen/Qwen3-8B, off and on, repeat 1",
+        "Qwen/Qwen3-8B, off and on, repeat 2",
+        "Qwen/Qwen3-8B, on, repeat 1",
+        "another",
+    ]
+    page = render_page([page_cell(queries, first, label=label) for label in ("A", "B")])
+    assert links_of(page) == ["A: Qwen/Qwen3-8B", "B: Qwen/Qwen3-8B"]
+    assert "<h1>B: Qwen/Qwen3-8B</h1>" in page
 
 
 def test_a_page_without_cells_is_a_page() -> None:

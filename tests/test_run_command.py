@@ -30,7 +30,8 @@ N_PROMPTS = 8
 MECHANISM = {
     "thinking_start": "<think>",
     "thinking_end": "</think>",
-    "modes": {"off": {"template": {"enable_thinking": False}}, "on": {"template": {"enable_thinking": True}}},
+    # Modes of which nothing has to be proven: weights drawn at random think as they like.
+    "modes": {"low": {"template": {"enable_thinking": False}}, "default": {"template": {"enable_thinking": True}}},
 }
 
 
@@ -165,7 +166,7 @@ def test_a_resumed_run_measures_just_what_is_missing(finished: Finished) -> None
     assert code == ExitCode.OK, output
     (results,) = load_run(finished.path)
     counted = Counter((query.prompt_id, query.mode) for query in results.directory.queries())
-    assert counted == Counter((f"q{index}", mode) for index in range(N_PROMPTS) for mode in ("off", "on"))
+    assert counted == Counter((f"q{index}", mode) for index in range(N_PROMPTS) for mode in ("low", "default"))
     assert [session.status for session in results.sessions] == ["interrupted", "finished"]
     assert sum(query.session == 1 for query in results.queries) == finished.n_before
 
@@ -173,7 +174,7 @@ def test_a_resumed_run_measures_just_what_is_missing(finished: Finished) -> None
 def test_it_ends_with_the_table_and_the_files(finished: Finished) -> None:
     _, output = finished.resumed
     assert "\x1b" not in output  # piped: no colours, no bar
-    for words in ("tiny", "off", "on", "Wh", "report.html", str(finished.path)):
+    for words in ("tiny", "low", "default", "Wh", "report.html", str(finished.path)):
         assert words in unwrapped(output), output
     (cell_directory,) = finished.path.glob("*/*/cell.yaml")
     site_directory = cell_directory.parent
@@ -266,7 +267,7 @@ def test_report_writes_one_page_that_fetches_nothing(
 def test_the_frame_has_a_row_per_query(finished: Finished, place: Place) -> None:
     frame = load_results("latest", output_dir=place.results)
     assert len(frame) == 2 * N_PROMPTS
-    assert set(frame["mode"]) == {"off", "on"}
+    assert set(frame["mode"]) == {"low", "default"}
     assert set(frame["gpu_board_method"]) == {"nvml_counter"}
     assert (frame["gpu_board_energy_gross_j"] > 0.0).all()
     assert frame["correct"].notna().all()
@@ -288,7 +289,7 @@ def test_a_finished_run_that_is_resumed_for_another_question_is_refused(
     [
         (["--model", "tinny"], ExitCode.USAGE, "Unknown model 'tinny'", "Did you mean 'tiny'?"),
         (["--model", "./nowhere"], ExitCode.USAGE, "no file or directory './nowhere'", "Check the path"),
-        (["--mode", "off,onn"], ExitCode.USAGE, "Unknown mode 'onn'", "Did you mean 'on'?"),
+        (["--mode", "low,defalt"], ExitCode.USAGE, "Unknown mode 'defalt'", "Did you mean 'default'?"),
         (["--prompts", "{root}/missing.jsonl"], ExitCode.USAGE, "missing.jsonl", "Check"),
         (["--prompts", "{root}/empty.jsonl"], ExitCode.USAGE, "empty.jsonl", ""),
         (["--prompts", "everyda"], ExitCode.USAGE, "everyda", "everyday"),

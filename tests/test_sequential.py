@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -21,8 +22,10 @@ from harness.analysis.sequential import (
     widened,
     widened_comparison,
 )
+from harness.analysis.stopping import with_stopping
 from harness.records import Estimate, Finding, FindingCode, Stopping
 from scripts.check_statistics import studies, until_ci
+from tests.synthetic_runs import query, summary_of
 from tests.test_energy_law import figures
 
 N_MOST = 200
@@ -198,6 +201,58 @@ def test_every_interval_of_a_comparison_is_widened_and_no_value_moves() -> None:
     assert plain.energy_bca_low is not None
     assert wide.energy_bca_low < plain.energy_bca_low
     assert wide.tokens == plain.tokens
+
+
+def test_a_share_of_the_tokens_is_null_where_the_wider_interval_holds_one() -> None:
+    queries = study(60, ratios={"off": 100.0, "on": 115.0})
+    longer = {
+        mode: [replace(each, n_output_tokens=100 + 50 * (mode == "on")) for each in of] for mode, of in queries.items()
+    }
+    plain = compare(longer["on"], longer["off"], {}, modes=("on", "off"), estimated=False)
+    assert plain.energy.low is not None
+    assert plain.energy.low > 1.0
+    assert plain.log_share_tokens is not None
+    just_wider = widened_comparison(plain, 1.0001)
+    assert just_wider.log_share_tokens == plain.log_share_tokens
+    wide = widened_comparison(plain, 20.0)
+    assert (wide.energy.low or 0.0) < 1.0
+    assert wide.log_share_tokens is None
+
+
+@given(factor=st.floats(1.0, 1.5))
+def test_the_smallest_difference_that_is_seen_grows_with_the_interval(factor: float) -> None:
+    queries = study(60, ratios={"off": 100.0, "on": 800.0})
+    plain = compare(queries["on"], queries["off"], {}, modes=("on", "off"), estimated=False)
+    wide = widened_comparison(plain, factor)
+    assert plain.smallest_detectable is not None
+    assert wide.smallest_detectable is not None
+    assert math.log1p(wide.smallest_detectable) == pytest.approx(factor * math.log1p(plain.smallest_detectable))
+    few = study(4, ratios={"off": 100.0, "on": 800.0})
+    unknown = compare(few["on"], few["off"], {}, modes=("on", "off"), estimated=False)
+    assert widened_comparison(unknown, factor).smallest_detectable is None
+
+
+def test_a_lone_lower_bound_moves_as_the_mean_that_it_is_a_multiple_of() -> None:
+    mean = Estimate(value=10.0, low=8.0, high=13.0)
+    bound = Estimate(value=None, low=80.0, findings=(Finding(code=FindingCode.NOTHING_CORRECT),))
+    wide = widened(bound, 1.5, bound_of=mean)
+    assert wide.low == pytest.approx(10.0 * (widened(mean, 1.5).low or 0.0))
+    assert (wide.value, wide.high, wide.findings) == (None, None, bound.findings)
+    assert widened(bound, 1.5).low is None
+    assert widened(bound, 1.5, bound_of=Estimate(value=10.0)).low is None
+
+
+def test_what_a_right_answer_costs_at_least_is_widened_with_its_mode() -> None:
+    queries = [query(index, "off", 1.0 + index % 5, correct=False) for index in range(40)]
+    plain = summary_of(queries, ("off",))
+    progress = stopping_of({}, modes=("off",), target=0.05, n_most=100, asked=asked(40), estimated=False)
+    wide = with_stopping(plain, progress).modes[0]
+    mean, per_correct = plain.modes[0].energy_j, plain.modes[0].energy_per_correct_j
+    assert per_correct.low is not None
+    assert mean.value is not None
+    assert mean.low is not None
+    moved = (mean.low / mean.value) ** (inflation(100, one_mode=True) - 1)
+    assert wide.energy_per_correct_j.low == pytest.approx(per_correct.low * moved)
 
 
 def test_the_simulated_studies_have_the_analysis_s_intervals() -> None:

@@ -290,9 +290,9 @@ def test_a_batch_that_does_not_fit_names_its_size(engine: TransformersEngine, mo
     with monkeypatch.context() as patch:
         patch.setattr(transformers.Qwen3ForCausalLM, "generate", fail)
         with pytest.raises(OutOfMemory, match="on 3 prompts") as caught:
-            engine.generate_batch([PROMPT] * 3, "on", 50, 1)
+            engine.generate_batch([PROMPT] * 4, "on", 50, 1, batch_size=3)
     assert "--batch-size" in caught.value.next_step
-    assert len(engine.generate_batch([PROMPT] * 3, "on", 5, 1)) == 3
+    assert len(engine.generate_batch([PROMPT] * 4, "on", 5, 1, batch_size=3)) == 4
 
 
 def test_a_model_without_a_token_for_padding_uses_its_end_and_counts_it_once(make: Make, tmp_path: Path) -> None:
@@ -304,8 +304,8 @@ def test_a_model_without_a_token_for_padding_uses_its_end_and_counts_it_once(mak
         (tmp_path / name).write_text(json.dumps(settings))
     engine = make(tmp_path)
     engine.load()
-    prompts = [PROMPT, Prompt(prompt_id="long", text="1+2+3+4+5+6+7+8+9="), PROMPT]
-    batch = engine.generate_batch(prompts, "on", 100, 1)
+    prompts = [PROMPT, Prompt(prompt_id="long", text="1+2+3+4+5+6+7+8+9="), PROMPT] * 4
+    batch = engine.generate_batch(prompts, "on", 100, 1, batch_size=5)
     assert len({generation.sizes["output_tokens"] for generation in batch}) > 1
     for generation in batch:
         assert (generation.finish_reason == "stop") == (generation.sizes["output_tokens"] < 100)

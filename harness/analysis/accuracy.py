@@ -14,15 +14,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 from harness.analysis.bootstrap import Interval, wilson_interval
-from harness.analysis.measured import QueryFigures
 from harness.records import AccuracyDifference, Estimate
 
 
-def accuracy_difference(
-    numerator: Sequence[QueryFigures], denominator: Sequence[QueryFigures]
-) -> AccuracyDifference | None:
+class Scored(Protocol):
+    """Whatever was right or wrong; None: not scored."""
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether it was right."""
+        ...
+
+
+def accuracy_difference(numerator: Sequence[Scored], denominator: Sequence[Scored]) -> AccuracyDifference | None:
     """Right answers of two modes over the prompts that are scored in both; None where there are none.
 
     Args:

@@ -260,8 +260,8 @@ def per_success_interval(amounts: FloatArray, successes: FloatArray) -> Interval
 
     A draw without a success is infinitely dear; where more than 2.5 % of the draws are, there is no upper end.
     Without any success there is a lower end only: the lower end of the mean amount, over the largest share of
-    successes that n failures in a row leave open, 1 - 0.025^(1/n) (C. J. Clopper and E. S. Pearson, Biometrika 26,
-    1934). Each of the two errs in one study of 40, so together in at most one of 20.
+    successes that n failures in a row leave open. Each of the two errs in one study of 40, so together in at most one
+    of 20.
 
     Args:
         amounts: Any unit, one per prompt.
@@ -275,13 +275,20 @@ def per_success_interval(amounts: FloatArray, successes: FloatArray) -> Interval
         return TOO_FEW
     if successes.sum() == 0:
         mean = ratio_interval(amounts, np.ones(n))
-        share_most = 1 - TAIL ** (1 / n)
-        low = None if mean.low is None else mean.low / share_most
+        low = None if mean.low is None else mean.low / success_share_most(n)
         return Interval(low=low, findings=(Finding(code=FindingCode.NOTHING_CORRECT),))
     sums = resampled_sums(np.column_stack((amounts, successes)))
     with np.errstate(divide="ignore", invalid="ignore"):
         drawn = np.where(sums[:, 1] > 0, sums[:, 0] / sums[:, 1], np.inf)
     return _percentiles(drawn, drawn)
+
+
+def success_share_most(n: int) -> float:
+    """The largest share of successes that n failures in a row leave open, 1 - 0.025^(1/n).
+
+    The one-sided 97.5 % limit of C. J. Clopper and E. S. Pearson, Biometrika 26, 1934.
+    """
+    return float(1 - TAIL ** (1 / n))
 
 
 def per_success_ratio_interval(

@@ -13,6 +13,10 @@ errors, its weights 1 / fitted^2 found in a few rounds. The covariance is a sand
 true shape (HC3: J. G. MacKinnon and H. White, Journal of Econometrics 29, 1985). Where the lengths do not tell two
 terms apart, one is dropped and the rest is fitted again; it is this smaller law that predicts. Coefficients are not
 forced to be positive: an interval that holds no sensible value says that the law is not this model's.
+
+A law of all modes is one law: a token costs the same whatever it is part of, and `residual_relative_by_mode` shows
+where that is not so. What predicts one mode's joules must not lean on it: there each mode but one, the base, has a
+factor g on the four terms, J = g (a + b p + c o + d (p o + o^2 / 2)), found with them.
 """
 
 from __future__ import annotations
@@ -27,18 +31,21 @@ import numpy.typing as npt
 
 from harness.analysis.bootstrap import TAIL, FloatArray, column
 from harness.analysis.estimates import Gains, total
-from harness.analysis.measured import QueryFigures
+from harness.analysis.measured import QueryFigures, quadrature
 from harness.records import EnergyLaw, Estimate, Finding, FindingCode
 
-N_LEAST_LAW = 8
-"""Queries below which no law is fitted: twice its coefficients."""
+QUERIES_PER_NUMBER = 2
+"""Of a law, coefficients and factors, at least: 8 queries for a law without factors."""
+N_LEAST_MODE = 3
+"""Queries of a mode that has its own factor: one would be its factor, and scatter about nothing."""
+IntArray = npt.NDArray[np.int64]
 TERM_NAMES = ("what every query costs", "prompt tokens", "output tokens", "attended tokens")
 DROPPED_FIRST = (3, 1, 2)
 """Which term goes where several cannot be told apart: d, else b, else c. The constant stays and holds what went."""
 INFLATION_MOST = 1000.0
 """Variance inflation beyond which the other terms tell a term: a spread of prompt lengths below about 3 %."""
-ROUNDS = 4
-"""Of reweighting; after three the weights move by less than a thousandth."""
+ROUNDS = 8
+"""Of reweighting; after three the weights move by less than a thousandth, factors of 0.3 to 3 after six."""
 FITTED_LEAST = 0.1
 """Of the measured value: below it a bad first round would give one query all the weight."""
 N_DEGREES_LEAST = 3
@@ -49,10 +56,18 @@ LEVERAGE_MOST = 0.99
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """Least squares of relative errors. A dropped term has 0 in `beta` and in its row and column of `covariance`."""
+    """Least squares of relative errors: four coefficients, and a factor on them for each mode.
+
+    A dropped term has 0 in `beta`, in `covariance` and in `influence`.
+    """
 
     beta: FloatArray
+    factors: FloatArray
+    """One per mode; that of the base, the first, is 1. One alone: the modes are not told apart."""
     covariance: FloatArray
+    """Of `beta` and then of all factors but the first, square."""
+    influence: FloatArray
+    """By how much the same numbers move with each fitted value, shape (numbers, n)."""
     kept: tuple[int, ...]
     n: int
     relative_residuals: FloatArray
@@ -60,7 +75,7 @@ class Fit:
     @property
     def n_degrees(self) -> int:
         """Degrees of freedom left for the scatter."""
-        return self.n - len(self.kept)
+        return self.n - len(self.kept) - len(self.factors) + 1
 
     @property
     def relative_sd(self) -> float:
@@ -78,22 +93,28 @@ class Fit:
         share = float(rows.mean()) * self.n_degrees
         return math.sqrt(float((self.relative_residuals[rows] ** 2).sum()) / share), max(int(share), N_DEGREES_LEAST)
 
-    def predict(self, p: FloatArray, o: FloatArray) -> FloatArray:
+    def predict(self, p: FloatArray, o: FloatArray, mode: int = 0) -> FloatArray:
         """Values by the fitted terms, in the unit that was fitted; p and o of shape (n,), so is the result."""
-        return terms(p, o) @ self.beta
+        return np.asarray(self.factors[mode] * (terms(p, o) @ self.beta))
 
-    def sd_of_sum(self, weights: FloatArray, p: FloatArray, o: FloatArray) -> float:
-        """Standard error of a weighted sum of predictions, as far as the coefficients are uncertain.
+    def gradient(self, weights: FloatArray, p: FloatArray, o: FloatArray, mode: int = 0) -> FloatArray:
+        """How a weighted sum of one mode's predictions moves with each fitted number; such gradients add up.
 
         Args:
-            weights: One per query, shape (n,); signed for a difference.
+            weights: One per query, shape (n,).
             p: Prompt tokens, shape (n,).
             o: Output tokens, shape (n,).
+            mode: Its place in `factors`.
 
         Returns:
-            In the unit that was fitted, times that of the weights.
+            One per row of `covariance`.
         """
-        gradient = weights @ terms(p, o)
+        sums = weights @ terms(p, o)
+        own = np.arange(1, len(self.factors)) == mode
+        return np.concatenate((self.factors[mode] * sums, own * float(sums @ self.beta)))
+
+    def sd(self, gradient: FloatArray) -> float:
+        """Standard error of what has this gradient, as far as the fitted numbers are uncertain."""
         return math.sqrt(max(float(gradient @ self.covariance @ gradient), 0.0))
 
 
@@ -105,20 +126,29 @@ class FittedLaw:
     fit: Fit
     modes: tuple[str, ...]
     """Of each fitted query."""
+    half_widths_j: tuple[float | None, ...]
+    """What the sensor leaves open of each fitted query's joules."""
 
     @property
     def beta(self) -> FloatArray:
         """a, b, c, d; 0 where dropped."""
         return self.fit.beta
 
-    @property
-    def covariance(self) -> FloatArray:
-        """Of a, b, c, d, shape (4, 4)."""
-        return self.fit.covariance
+    def place(self, mode: str) -> int:
+        """Of a fitted mode's factor in `Fit.factors`."""
+        return self.record.modes.index(mode) if len(self.fit.factors) > 1 else 0
 
-    def predict_j(self, p: FloatArray, o: FloatArray) -> FloatArray:
-        """Joules of queries with p prompt and o output tokens, each of shape (n,)."""
-        return self.fit.predict(p, o)
+    def predict_j(self, p: FloatArray, o: FloatArray, mode: str) -> FloatArray:
+        """Joules of one mode's queries with p prompt and o output tokens, each of shape (n,)."""
+        return self.fit.predict(p, o, self.place(mode))
+
+    def half_width_reading(self, gradient: FloatArray) -> float | None:
+        """How far the sensor may have moved what has this gradient; None: unknown.
+
+        As in `estimates`: what is wrong with an edge is wrong the same way in every query of a mode, so these move
+        the law together; the modes err apart, in quadrature.
+        """
+        return _reading(self.fit, gradient, self.modes, self.half_widths_j)
 
 
 def terms(p: FloatArray, o: FloatArray) -> FloatArray:
@@ -126,34 +156,45 @@ def terms(p: FloatArray, o: FloatArray) -> FloatArray:
     return np.column_stack((np.ones(len(p)), p, o, p * o + o * o / 2))
 
 
-def fit_law(figures: Sequence[QueryFigures], gains: Gains | None = None) -> FittedLaw | None:
-    """The energy law of measured queries, all modes together: a token costs the same whatever it is part of.
+def fit_law(
+    figures: Sequence[QueryFigures], gains: Gains | None = None, *, base: str | None = None
+) -> FittedLaw | None:
+    """The energy law of measured queries, of all modes together.
 
     Args:
         figures: Answered queries. Those without joules or token counts are left out.
         gains: Of the devices; None: unknown.
+        base: The mode whose law it is where the others have a factor each; None: one law for all, without factors.
 
     Returns:
-        None with fewer than `N_LEAST_LAW` queries, or where one of them cost nothing.
+        None with fewer than two queries per coefficient and factor (8 without factors), with fewer than three of a
+        mode that has one, or where a query cost nothing.
     """
     known = [query for query in figures if query.energy_j is not None and _has_lengths(query)]
     energy_j = column([query.energy_j or 0.0 for query in known])
-    if len(known) < N_LEAST_LAW or bool((energy_j <= 0).any()):
+    of_query = tuple(query.mode for query in known)
+    modes = tuple(sorted(dict.fromkeys(of_query), key=lambda mode: mode != base))
+    n_factors = 0 if base is None else len(modes) - 1
+    if len(known) < QUERIES_PER_NUMBER * (len(TERM_NAMES) + n_factors) or bool((energy_j <= 0).any()):
         return None
-    fit = least_squares(energy_j, *lengths_of(known))
+    if n_factors and min(of_query.count(mode) for mode in modes) < N_LEAST_MODE:
+        return None
+    places = None if base is None else np.array([modes.index(mode) for mode in of_query])
+    fit = least_squares(energy_j, *lengths_of(known), places)
     summed = total(known)
-    reading_j, gain_j = summed.half_width_reading_j, summed.half_width_gain_j(gains or {})
+    gain_j = summed.half_width_gain_j(gains or {})
+    half_widths_j = tuple(query.energy_half_width_j for query in known)
+    gradients = np.eye(len(fit.covariance))
     coefficients = [
         _coefficient(
             fit,
             term,
-            relative_reading=None if reading_j is None else reading_j / summed.energy_j,
+            reading=_reading(fit, gradients[term], of_query, half_widths_j),
             relative_gain=None if gain_j is None else gain_j / summed.energy_j,
         )
         for term in range(len(TERM_NAMES))
     ]
-    modes = tuple(dict.fromkeys(query.mode for query in known))
-    by_mode = {mode: float(fit.relative_residuals[[query.mode == mode for query in known]].mean()) for mode in modes}
+    over = fit.relative_residuals
     dropped = [TERM_NAMES[term] for term in range(len(TERM_NAMES)) if term not in fit.kept]
     collinear = (Finding(code=FindingCode.COLLINEAR, detail=f"left out of the law: {', '.join(dropped)}"),)
     record = EnergyLaw(
@@ -164,40 +205,62 @@ def fit_law(figures: Sequence[QueryFigures], gains: Gains | None = None) -> Fitt
         per_output_token_j=coefficients[2],
         per_attended_token_j=coefficients[3],
         residual_relative_sd=fit.relative_sd,
-        residual_relative_by_mode=by_mode,
+        factors={} if places is None else dict(zip(modes, fit.factors.tolist(), strict=True)),
+        residual_relative_by_mode={mode: float(over[[each == mode for each in of_query]].mean()) for mode in modes},
         findings=collinear if dropped else (),
     )
-    return FittedLaw(record=record, fit=fit, modes=tuple(query.mode for query in known))
+    return FittedLaw(record=record, fit=fit, modes=of_query, half_widths_j=half_widths_j)
 
 
-def least_squares(values: FloatArray, p: FloatArray, o: FloatArray) -> Fit:
-    """Fit the law's terms to positive values with relative errors.
+def least_squares(values: FloatArray, p: FloatArray, o: FloatArray, places: IntArray | None = None) -> Fit:
+    """Fit the law's terms, and factors on them, to positive values with relative errors.
+
+    The factors make the law a product, which each round takes at its last solution (Gauss and Newton): beside the
+    terms stands, for each mode but the base, what the terms said of its queries.
 
     Args:
-        values: Joules or seconds, one per query, above zero, at least `N_LEAST_LAW` of them.
+        values: Joules or seconds, one per query, above zero, more of them than there are numbers to fit.
         p: Prompt tokens, shape (n,).
         o: Output tokens, shape (n,).
+        places: Of each query's mode, 0 the base, shape (n,), every place taken; None: no factors.
 
     Returns:
-        The fit, without the terms that the lengths do not tell apart.
+        The fit, without the terms that the lengths (and the factors) do not tell apart.
     """
-    design = terms(p, o)
-    kept = _told_apart(design / values[:, None])
-    fitted = values
+    common = terms(p, o)
+    place = np.zeros(len(values), dtype=np.int64) if places is None else places
+    others = place[:, None] == np.arange(1, int(place.max()) + 1)
+    kept = [term for term in _told_apart(np.column_stack((common / values[:, None], others))) if term < len(TERM_NAMES)]
+    factors, of_terms, fitted = np.ones(others.shape[1] + 1), values, values
     for _ in range(ROUNDS):
-        weighted = design[:, kept] / fitted[:, None]
+        last = fitted
+        design = np.column_stack((factors[place][:, None] * common[:, kept], others * of_terms[:, None]))
+        weighted = design / last[:, None]
         scale = np.sqrt((weighted**2).sum(axis=0))
-        solved = np.linalg.lstsq(weighted / scale, values / fitted, rcond=None)[0] / scale
-        last, fitted = fitted, np.maximum(design[:, kept] @ solved, FITTED_LEAST * values)
-    weighted = design[:, kept] / last[:, None]
+        solved = np.linalg.lstsq(weighted / scale, values / last, rcond=None)[0] / scale
+        factors = factors + np.concatenate(([0.0], solved[len(kept) :]))
+        of_terms = common[:, kept] @ solved[: len(kept)]
+        fitted = np.maximum(factors[place] * of_terms, FITTED_LEAST * values)
     inverse = np.linalg.pinv((weighted / scale).T @ (weighted / scale)) / np.outer(scale, scale)
     leverage = np.einsum("ij,jk,ik->i", weighted, inverse, weighted)
-    residuals = (values - design[:, kept] @ solved) / last / (1 - np.clip(leverage, 0.0, LEVERAGE_MOST))
-    spread = weighted * residuals[:, None]
-    beta, covariance = np.zeros(design.shape[1]), np.zeros((design.shape[1], design.shape[1]))
-    beta[list(kept)] = solved
-    covariance[np.ix_(kept, kept)] = inverse @ (spread.T @ spread) @ inverse
-    return Fit(beta=beta, covariance=covariance, kept=kept, n=len(values), relative_residuals=values / fitted - 1.0)
+    moves = inverse @ (weighted / last[:, None]).T
+    spread = moves * (values - factors[place] * of_terms) / (1 - np.clip(leverage, 0.0, LEVERAGE_MOST))
+    n_terms = common.shape[1]
+    numbers = [*kept, *range(n_terms, n_terms + others.shape[1])]
+    beta, covariance = np.zeros(n_terms), np.zeros((n_terms + others.shape[1],) * 2)
+    influence = np.zeros((len(covariance), len(values)))
+    beta[kept] = solved[: len(kept)]
+    covariance[np.ix_(numbers, numbers)] = spread @ spread.T
+    influence[numbers] = moves
+    return Fit(
+        beta=beta,
+        factors=factors,
+        covariance=covariance,
+        influence=influence,
+        kept=tuple(kept),
+        n=len(values),
+        relative_residuals=values / fitted - 1.0,
+    )
 
 
 def lengths_of(figures: Sequence[QueryFigures]) -> tuple[FloatArray, FloatArray]:
@@ -234,7 +297,19 @@ def _has_lengths(query: QueryFigures) -> bool:
     return query.n_prompt_tokens is not None and query.n_output_tokens is not None
 
 
-def _coefficient(fit: Fit, term: int, *, relative_reading: float | None, relative_gain: float | None) -> Estimate:
+def _reading(
+    fit: Fit, gradient: FloatArray, modes: Sequence[str], half_widths_j: Sequence[float | None]
+) -> float | None:
+    """As `FittedLaw.half_width_reading`; `modes` and `half_widths_j` are the fitted queries'."""
+    moves = gradient @ fit.influence
+    moved: dict[str, float | None] = dict.fromkeys(modes, 0.0)
+    for mode, move, half_width_j in zip(modes, moves, half_widths_j, strict=True):
+        before = moved[mode]
+        moved[mode] = None if before is None or half_width_j is None else before + float(move) * half_width_j
+    return quadrature(moved.values())
+
+
+def _coefficient(fit: Fit, term: int, *, reading: float | None, relative_gain: float | None) -> Estimate:
     if term not in fit.kept:
         return Estimate(value=None, findings=(Finding(code=FindingCode.COLLINEAR),))
     value = float(fit.beta[term])
@@ -246,7 +321,7 @@ def _coefficient(fit: Fit, term: int, *, relative_reading: float | None, relativ
         value=value,
         low=value - half,
         high=value + half,
-        half_width_reading=None if relative_reading is None else relative_reading * abs(value),
+        half_width_reading=reading,
         half_width_gain=None if relative_gain is None else relative_gain * abs(value),
         findings=(Finding(code=FindingCode.COLLINEAR, detail=held),) if holds_more else (),
     )

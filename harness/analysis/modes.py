@@ -14,6 +14,7 @@ from harness.analysis.estimates import (
     duration_per_query,
     energies_j,
     energy_per,
+    few_correct,
     heavy_tail,
     left_out,
     net_energy,
@@ -85,8 +86,8 @@ def energy_per_correct(figures: Sequence[QueryFigures], gains: Gains, *, estimat
     """All joules of the scored queries, wrong and cut answers included, over the number of right answers.
 
     Queries whose prompt has no reference can be neither right nor wrong; their joules buy no right answer and
-    are not in it. A resample draws whole prompts, joules and score together. Where nothing is right there is no
-    value, and `low` is what a right answer costs at least.
+    are not in it. A resample draws whole prompts, joules and score together. With fewer than ten right answers that
+    is doubted, and where nothing is right there is no value, and `low` is what a right answer costs at least.
     """
     scored = [query for query in figures if query.correct is not None]
     if not scored:
@@ -106,7 +107,7 @@ def energy_per_correct(figures: Sequence[QueryFigures], gains: Gains, *, estimat
         gains,
         estimated=estimated,
         interval=per_success_interval,
-        findings=findings,
+        findings=(*findings, *few_correct(int(sum(correct)))),
     )
 
 

@@ -21,7 +21,7 @@ from harness.analysis.bootstrap import (
     ratio_interval,
     smallest_detectable,
 )
-from harness.analysis.estimates import ONE_RUN, Gains, energies_j, log_sd, ratio_errors, total
+from harness.analysis.estimates import ONE_RUN, Gains, energies_j, few_correct, log_sd, ratio_errors, total
 from harness.analysis.measured import QueryFigures
 from harness.records import Estimate, Finding, FindingCode
 
@@ -83,7 +83,9 @@ def energy_per_correct_ratio(above: Queries, under: Queries, gains: Gains, *, mo
         return Estimate(value=None)
     value = float((x_j.sum() / y_j.sum()) * (y_right.sum() / x_right.sum()))
     prompts = per_success_ratio_interval((x_j, x_right), (y_j, y_right))
-    return _of_joules(value, prompts, one_side, other_side, gains)
+    ratio = _of_joules(value, prompts, one_side, other_side, gains)
+    doubts = few_correct(int(x_right.sum()), int(y_right.sum()))
+    return ratio.model_copy(update={"findings": (*doubts, *ratio.findings)})
 
 
 def token_ratio(above: Queries, under: Queries) -> Estimate:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.analysis.bootstrap import FloatArray, column, ratio_interval
 from harness.analysis.comparison import compared_modes
+from harness.analysis.decomposition import log_share_tokens
 from harness.analysis.measured import QueryFigures
 from harness.records import Comparison, Estimate, Stopping
 
@@ -114,17 +115,23 @@ def stopping_of(
     )
 
 
-def widened(estimate: Estimate, factor: float, *, signed: bool = False) -> Estimate:
+def widened(estimate: Estimate, factor: float, *, signed: bool = False, bound_of: Estimate | None = None) -> Estimate:
     """The estimate with its interval over prompts widened about the value; the other parts stay.
 
     Args:
         estimate: A ratio or a positive mean, whose ends move on the log scale; a difference if `signed`.
         factor: Of `inflation`.
         signed: Whether it may have either sign.
+        bound_of: Where there is no value but a lower bound: the positive mean, as yet not widened, in whose lower end
+            it is a multiple. Without it such a bound is dropped, for nothing says by how much it would move.
     """
     value = estimate.value
     if value is None:
-        return estimate
+        return (
+            estimate
+            if estimate.low is None
+            else estimate.model_copy(update={"low": _bound(estimate, factor, bound_of)})
+        )
     ends = {
         name: end if end is None else _moved(value, end, factor, signed)
         for name, end in (("low", estimate.low), ("high", estimate.high))
@@ -138,6 +145,10 @@ def widened_comparison(comparison: Comparison, factor: float) -> Comparison:
     Args:
         comparison: As of a run with a fixed number of prompts.
         factor: Of `inflation`.
+
+    Returns:
+        The share of the tokens is null where the widened interval of the ratio holds 1, and the smallest difference
+        that could be told is that of the wider interval.
     """
     energy, accuracy = comparison.energy, comparison.accuracy
     ratios = ("energy", "duration", "tokens", "energy_per_token", "energy_per_correct")
@@ -154,6 +165,10 @@ def widened_comparison(comparison: Comparison, factor: float) -> Comparison:
         for name in ("energy_bca_low", "energy_bca_high"):
             end = getattr(comparison, name)
             changed[name] = end if end is None else _moved(energy.value, end, factor, signed=False)
+    if comparison.log_share_tokens is not None:
+        changed["log_share_tokens"] = log_share_tokens(comparison.tokens, widened(energy, factor))
+    if comparison.smallest_detectable is not None:
+        changed["smallest_detectable"] = (1 + comparison.smallest_detectable) ** factor - 1
     return comparison.model_copy(update=changed)
 
 
@@ -185,6 +200,13 @@ def _half_width(above: FloatArray, below: FloatArray, factor: float) -> float | 
     ratio = float(above.sum() / below.sum())
     low, high = (_moved(ratio, end, factor, signed=False) for end in (interval.low, interval.high))
     return (high - low) / (2 * ratio)
+
+
+def _bound(estimate: Estimate, factor: float, bound_of: Estimate | None) -> float | None:
+    """A lower bound without a value, moved by as much on the log scale as the lower end that it is a multiple of."""
+    if estimate.low is None or bound_of is None or bound_of.value is None or bound_of.low is None:
+        return None
+    return estimate.low * _moved(bound_of.value, bound_of.low, factor, signed=False) / bound_of.low
 
 
 def _moved(value: float, end: float, factor: float, signed: bool) -> float:

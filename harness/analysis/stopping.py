@@ -52,6 +52,10 @@ def with_stopping(summary: Summary, stopping: Stopping) -> Summary:
 def _widened_mode(mode: ModeSummary, factor: float) -> ModeSummary:
     estimates = {name: value for name in ModeSummary.model_fields if isinstance(value := getattr(mode, name), Estimate)}
     signed = {"energy_net_j", "accuracy"}
+    # Where nothing is right, what a right answer costs at least is a multiple of the lower end of the mean.
     return mode.model_copy(
-        update={name: widened(value, factor, signed=name in signed) for name, value in estimates.items()}
+        update={
+            name: widened(value, factor, signed=name in signed, bound_of=mode.energy_j)
+            for name, value in estimates.items()
+        }
     )

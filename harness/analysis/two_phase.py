@@ -10,11 +10,14 @@ answers drawn by the model's own sampling. Two errors, independent of each other
 - Prompts: another sample of prompts, each with another draw of its answer, would have other lengths. The studentized
   interval of `bootstrap` over all prompts' predicted joules has both, because one draw per prompt varies by both.
 - The law: its coefficients are known as well as a few measured queries allow. By the delta method, with the fit's
-  covariance, on the log of the ratio; most of it cancels between the modes, because they share the law.
+  covariance, on the log of the ratio.
 
-What a single query scatters about the law is no error of the estimand: it averages out over any source of prompts.
-What does not average out is a law that is wrong. Therefore some measured queries are kept out of the fit, chosen at
-random, and their total in each mode must be within what the law's covariance and the scatter allow.
+A mode whose every query costs more by some factor than the law of the other modes says is not refused: it has that
+factor in the law, and the factor's error in its interval. (A test of a law without it would hardly see 5 or 10 % in
+a few queries, and the ratio would be wrong by as much.) What a single query scatters about the law is no error of the
+estimand: it averages out over any source of prompts. What does not average out is a law that is wrong in its shape.
+Therefore some measured queries are kept out of the fit, chosen at random, and their total in each mode must be within
+what the law's covariance and the scatter allow. That is looked at once, when all that were planned have been asked.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis.accuracy import accuracy_difference
 from harness.analysis.bootstrap import (
     ROUNDING,
     TAIL,
@@ -34,10 +38,10 @@ from harness.analysis.bootstrap import (
     column,
     per_success_interval,
     ratio_interval,
+    success_share_most,
 )
 from harness.analysis.comparison import compared_modes
 from harness.analysis.energy_law import (
-    N_LEAST_LAW,
     Fit,
     FittedLaw,
     fit_law,
@@ -45,13 +49,25 @@ from harness.analysis.energy_law import (
     lengths_of,
     student_quantile,
 )
-from harness.analysis.estimates import ESTIMATED, ONE_RUN, Gains, divided, heavy_tail, total
+from harness.analysis.estimates import (
+    ESTIMATED,
+    ONE_RUN,
+    EnergyTotal,
+    Gains,
+    divided,
+    few_correct,
+    heavy_tail,
+    ratio_errors,
+    total,
+)
 from harness.analysis.measured import QueryFigures
 from harness.records import EnergyLaw, Estimate, Finding, FindingCode, TwoPhase, TwoPhaseMode
 
 N_FITTED = 30
 N_HELD_OUT = 10
 """Queries, over all modes together, that the law is fitted to and tested with, at least."""
+LIMIT_MOST = 0.3
+"""A test of the law that lets larger errors pass is none."""
 N_PROMPTS_LEAST = 5
 """Prompts of either kind, at least: each mode is tested on as many queries."""
 TWO_PHASE = Finding(code=FindingCode.TWO_PHASE)
@@ -125,6 +141,7 @@ def held_out_test(
     p: FloatArray,
     o: FloatArray,
     *,
+    place: int,
     n_modes: int,
 ) -> HeldOutTest:
     """Whether one mode's held-out queries follow the law.
@@ -139,12 +156,14 @@ def held_out_test(
         energy_j: Measured joules, shape (n,).
         p: Prompt tokens, shape (n,).
         o: Output tokens, shape (n,).
+        place: Of the mode's factor.
         n_modes: That are tested alike.
     """
-    predicted_j = fit.predict(p, o)
+    predicted_j = fit.predict(p, o, place)
     predicted_total_j = float(predicted_j.sum())
     relative_sd, n_degrees = fit.scatter(rows)
-    sd_j = math.hypot(relative_sd * math.sqrt(float((predicted_j**2).sum())), fit.sd_of_sum(np.ones(len(p)), p, o))
+    law_sd_j = fit.sd(fit.gradient(np.ones(len(p)), p, o, place))
+    sd_j = math.hypot(relative_sd * math.sqrt(float((predicted_j**2).sum())), law_sd_j)
     return HeldOutTest(
         deviation=float(energy_j.sum()) / predicted_total_j - 1,
         limit=student_quantile(n_degrees, TAIL / n_modes) * sd_j / abs(predicted_total_j),
@@ -154,10 +173,11 @@ def held_out_test(
 def two_phase(
     lengths: Sequence[LengthFigures],
     figures: Sequence[QueryFigures],
-    held_out: Collection[str],
+    chosen: LawPrompts,
     gains: Gains,
     *,
     modes: Sequence[str],
+    asked: Collection[tuple[str, str]],
     n_failed: Mapping[str, int],
     batch_size: int,
     duration_batched_s: float,
@@ -169,9 +189,10 @@ def two_phase(
     Args:
         lengths: Of every prompt that the first phase answered.
         figures: The answered batch-1 queries of the second phase, those held out included.
-        held_out: Ids of the prompts that are kept out of the law's fit.
+        chosen: Prompts that the second phase measures, for the law and to test it, each in every mode.
         gains: Of the devices.
         modes: Of the run.
+        asked: (prompt id, mode) of every batch-1 query that was asked, failed ones included.
         n_failed: Prompts that the first phase could not answer, by mode.
         batch_size: Of the first phase.
         duration_batched_s: The first phase took.
@@ -179,53 +200,63 @@ def two_phase(
         estimated: Whether the joules are a hardware model's; then there is no law and nothing is said.
 
     Returns:
-        Every figure null, and `valid` false, where the law does not hold for the queries that were held out.
+        Every figure null, the law's included, and `valid` false: until every planned query was asked; where the law
+        does not hold for the queries that were held out, or none could test it; and where there is nothing to
+        compare.
     """
-    law = None if estimated else fit_law([query for query in figures if query.prompt_id not in held_out], gains)
+    held_out = set(chosen.held_out)
+    planned = {(prompt_id, mode) for prompt_id in (*chosen.fitted, *chosen.held_out) for mode in modes}
+    n_measured = len(planned.intersection(asked))
+    by_mode = {mode: [each for each in lengths if each.mode == mode] for mode in modes}
     tested = {
         mode: [query for query in figures if query.mode == mode and query.prompt_id in held_out] for mode in modes
     }
-    tests = {mode: None if law is None else _tested(law, tested[mode], n_modes=len(modes)) for mode in modes}
-    broken = [mode for mode, test in tests.items() if test is None or not test.passed]
-    findings = [TWO_PHASE]
-    if estimated:
-        findings.append(ESTIMATED)
-    elif law is None:
-        findings.append(Finding(code=FindingCode.TOO_FEW_QUERIES, detail="too few measured queries for an energy law"))
-    elif broken:
-        findings.append(Finding(code=FindingCode.LAW_NOT_HELD, detail=f"in {', '.join(broken)}"))
-    held = (
-        None if law is None or broken else _HeldLaw(law=law, common=_errors(figures, gains), findings=tuple(findings))
-    )
-    by_mode = {mode: [each for each in lengths if each.mode == mode] for mode in modes}
     pair = compared_modes(modes)
-    unknown = Estimate(value=None, findings=tuple(findings))
+    law: FittedLaw | None = None
+    tests: dict[str, HeldOutTest | None] = dict.fromkeys(modes)
+    if not estimated and n_measured == len(planned):
+        fitted = [query for query in figures if query.prompt_id not in held_out]
+        law = fit_law(fitted, gains, base=modes[0] if pair is None else pair[1])
+        tests = {mode: None if law is None else _tested(law, tested[mode], n_modes=len(modes)) for mode in modes}
+    doubts: tuple[Finding, ...]
+    if estimated:
+        doubts = (ESTIMATED,)
+    elif n_measured < len(planned):
+        detail = f"{n_measured} of {len(planned)} batch-1 queries were asked"
+        doubts = (Finding(code=FindingCode.LAW_NOT_CHECKED, detail=detail),)
+    else:
+        doubts = (*_doubts_of_law(law, tests), *_doubts_of_lengths(by_mode, pair))
+    findings = (TWO_PHASE, *doubts)
+    held = None
+    if law is not None and not doubts:
+        totals = {mode: total([q for q in figures if q.mode == mode and q.energy_j is not None]) for mode in modes}
+        held = _HeldLaw(law=law, totals=totals, gains=gains, findings=findings)
+    unknown = Estimate(value=None, findings=findings)
+    n_law = 0 if law is None else law.fit.n
     return TwoPhase(
         batch_size=batch_size,
         n_prompts=len({each.prompt_id for each in lengths}),
-        n_law=0 if law is None else law.fit.n,
-        law=_no_law(modes, findings) if law is None else law.record,
+        n_law=n_law,
+        n_planned=len(planned),
+        n_measured=n_measured,
+        law=_no_law(modes, n_law, findings) if held is None else held.law.record,
         modes=tuple(
             _mode(mode, by_mode[mode], tests[mode], held, unknown, n_failed.get(mode, 0), len(tested[mode]))
             for mode in modes
         ),
         numerator=None if pair is None else pair[0],
         denominator=None if pair is None else pair[1],
-        energy=unknown if pair is None or held is None else held.ratio(by_mode[pair[0]], by_mode[pair[1]], figures),
+        energy=unknown if pair is None or held is None else held.ratio(by_mode, pair),
+        tokens=unknown if pair is None else _token_ratio(*_in_both(by_mode, pair)),
+        accuracy=None if pair is None else accuracy_difference(*_in_both(by_mode, pair)),
         duration_batched_s=duration_batched_s,
         duration_measured_s=duration_measured_s,
-        duration_saved_s=_saved_s(lengths, figures, duration_batched_s + duration_measured_s),
+        duration_saved_s=None
+        if held is None
+        else held.saved_s(by_mode, figures, duration_batched_s + duration_measured_s),
         valid=held is not None,
-        findings=tuple(findings),
+        findings=findings,
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _CommonErrors:
-    """Relative 95 % half-widths of what no number of queries averages out; None: unknown."""
-
-    reading: float | None
-    gain: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,73 +264,123 @@ class _HeldLaw:
     """A law that passed its test, and the estimates that follow from it."""
 
     law: FittedLaw
-    common: _CommonErrors
+    totals: Mapping[str, EnergyTotal]
+    """Of the measured queries by mode: how their joules are shared by the devices."""
+    gains: Gains
     findings: tuple[Finding, ...]
 
-    def mean(self, lengths: Sequence[LengthFigures]) -> Estimate:
+    def mean(self, mode: str, lengths: Sequence[LengthFigures]) -> Estimate:
         """Joules per query."""
         if not lengths:
             return Estimate(value=None, findings=self.findings)
-        p, o = _tokens(lengths)
-        energy_j = self.law.predict_j(p, o)
+        energy_j, gradient = self._predicted(mode, lengths)
         return self._estimate(
             float(energy_j.mean()),
             ratio_interval(energy_j, np.ones(len(lengths))),
-            self.law.fit.sd_of_sum(np.full(len(lengths), 1 / float(energy_j.sum())), p, o),
+            gradient,
+            self._gain(mode),
             heavy_tail(energy_j.tolist()),
         )
 
-    def per_correct(self, lengths: Sequence[LengthFigures]) -> Estimate:
-        """Joules of the scored queries per right answer."""
+    def per_correct(self, mode: str, lengths: Sequence[LengthFigures]) -> Estimate:
+        """Joules of the scored queries per right answer; where none is right, what one costs at least."""
         scored = [each for each in lengths if each.correct is not None]
-        correct = column([float(each.correct is True) for each in scored])
         if not scored:
             return Estimate(value=None, findings=(*self.findings, Finding(code=FindingCode.NOTHING_SCORED)))
+        correct = column([float(each.correct is True) for each in scored])
         if not correct.any():
-            return Estimate(value=None, findings=(*self.findings, Finding(code=FindingCode.NOTHING_CORRECT)))
-        p, o = _tokens(scored)
-        energy_j = self.law.predict_j(p, o)
-        total_j = float(energy_j.sum())
+            # The lower end of the mean has the law's part in it already.
+            mean = self.mean(mode, scored)
+            least = None if mean.low is None else mean.low / success_share_most(len(scored))
+            findings = (*self.findings, Finding(code=FindingCode.NOTHING_CORRECT))
+            return Estimate(value=None, low=least, findings=findings)
+        energy_j, gradient = self._predicted(mode, scored)
         return self._estimate(
-            total_j / float(correct.sum()),
+            float(energy_j.sum() / correct.sum()),
             per_success_interval(energy_j, correct),
-            self.law.fit.sd_of_sum(np.full(len(scored), 1 / total_j), p, o),
+            gradient,
+            self._gain(mode),
+            few_correct(int(correct.sum())),
         )
 
-    def ratio(
-        self, above: Sequence[LengthFigures], below: Sequence[LengthFigures], figures: Sequence[QueryFigures]
-    ) -> Estimate:
+    def ratio(self, by_mode: Mapping[str, Sequence[LengthFigures]], pair: tuple[str, str]) -> Estimate:
         """Total joules of one mode over the other's, over the prompts that both answered.
 
-        The law's part is that of log X - log Y: its gradient is the two modes' mean terms, each over its mean joules,
-        so whatever scales both modes alike cancels.
+        The law's part is that of log X - log Y: its gradient is the difference of the two modes' own, so whatever
+        scales both modes alike cancels.
         """
-        under = {each.prompt_id: each for each in below}
-        pairs = [(each, under[each.prompt_id]) for each in above if each.prompt_id in under]
-        if not pairs:
-            return Estimate(value=None, findings=self.findings)
-        (p_x, o_x), (p_y, o_y) = _tokens([pair[0] for pair in pairs]), _tokens([pair[1] for pair in pairs])
-        x_j, y_j = self.law.predict_j(p_x, o_x), self.law.predict_j(p_y, o_y)
-        weights = np.concatenate((np.full(len(pairs), 1 / x_j.sum()), np.full(len(pairs), -1 / y_j.sum())))
-        law_sd = self.law.fit.sd_of_sum(weights, np.concatenate((p_x, p_y)), np.concatenate((o_x, o_y)))
-        estimate = self._estimate(
-            float(x_j.sum() / y_j.sum()), ratio_interval(x_j, y_j), law_sd, heavy_tail(x_j.tolist(), y_j.tolist())
+        above, below = _in_both(by_mode, pair)
+        x_j, gradient_x = self._predicted(pair[0], above)
+        y_j, gradient_y = self._predicted(pair[1], below)
+        return self._estimate(
+            float(x_j.sum() / y_j.sum()),
+            ratio_interval(x_j, y_j),
+            gradient_x - gradient_y,
+            ratio_errors(self.totals[pair[0]], self.totals[pair[1]], self.gains)[1],
+            heavy_tail(x_j.tolist(), y_j.tolist()),
         )
-        # One device's gain is in both totals. With several, how their shares differ between modes is not known here.
-        devices = {(device.device, device.method) for query in figures for device in query.devices}
-        return estimate.model_copy(update={"half_width_gain": 0.0 if len(devices) == 1 else None})
 
-    def _estimate(self, value: float, prompts: Interval, law_sd: float, doubts: tuple[Finding, ...] = ()) -> Estimate:
-        """Both parts of the error in the ends: independent, so their widths on the log scale add in quadrature."""
-        law_width = student_quantile(self.law.fit.n_degrees) * law_sd
-        common = {"half_width_reading": self.common.reading, "half_width_gain": self.common.gain}
+    def saved_s(
+        self, by_mode: Mapping[str, Sequence[LengthFigures]], figures: Sequence[QueryFigures], spent_s: float
+    ) -> float | None:
+        """Batch-1 seconds of all prompts, by the same law fitted to seconds, minus what both phases took."""
+        known = [query for query in figures if query.n_prompt_tokens is not None and query.n_output_tokens is not None]
+        timed = [query for query in known if query.duration_s > 0]
+        if len(timed) < self.law.fit.n:
+            return None
+        places = np.array([self.law.place(query.mode) for query in timed])
+        fit = least_squares(column([query.duration_s for query in timed]), *lengths_of(timed), places)
+        all_s = [fit.predict(*_tokens(each), self.law.place(mode)).sum() for mode, each in by_mode.items() if each]
+        return math.fsum(all_s) - spent_s
+
+    def _predicted(self, mode: str, lengths: Sequence[LengthFigures]) -> tuple[FloatArray, FloatArray]:
+        """Each prompt's joules, and how the log of their sum moves with the law."""
+        p, o = _tokens(lengths)
+        energy_j = self.law.predict_j(p, o, mode)
+        weights = np.full(len(lengths), 1 / float(energy_j.sum()))
+        return energy_j, self.law.fit.gradient(weights, p, o, self.law.place(mode))
+
+    def _gain(self, mode: str) -> float | None:
+        """Relative."""
+        return divided(self.totals[mode].half_width_gain_j(self.gains), self.totals[mode].energy_j)
+
+    def _estimate(
+        self,
+        value: float,
+        prompts: Interval,
+        gradient: FloatArray,
+        relative_gain: float | None,
+        doubts: tuple[Finding, ...],
+    ) -> Estimate:
+        """Both parts of the error in the ends: independent, so their widths on the log scale add in quadrature.
+
+        Args:
+            value: Of a positive statistic.
+            prompts: Its interval over prompts.
+            gradient: Of its log, on what was fitted.
+            relative_gain: Half-width of the gain; None: unknown.
+            doubts: To add.
+        """
+        law_width = student_quantile(self.law.fit.n_degrees) * self.law.fit.sd(gradient)
+        reading = self.law.half_width_reading(gradient)
         return Estimate(
             value=value,
             low=_moved(value, prompts.low, law_width),
             high=_moved(value, prompts.high, law_width),
-            **{name: None if share is None else share * value for name, share in common.items()},
+            half_width_reading=None if reading is None else value * reading,
+            half_width_gain=None if relative_gain is None else value * relative_gain,
             findings=(*self.findings, *doubts, *prompts.findings, ONE_RUN),
         )
+
+
+def _token_ratio(above: Sequence[LengthFigures], below: Sequence[LengthFigures]) -> Estimate:
+    """Total output tokens of one mode over the other's. They are counted, so only prompts are uncertain."""
+    x, y = _tokens(above)[1], _tokens(below)[1]
+    if not above or y.sum() <= 0:
+        return Estimate(value=None, findings=(TWO_PHASE,))
+    interval = ratio_interval(x, y)
+    findings = (TWO_PHASE, *interval.findings, ONE_RUN)
+    return Estimate(value=float(x.sum() / y.sum()), low=interval.low, high=interval.high, findings=findings)
 
 
 def _moved(value: float, end: float | None, law_width: float) -> float | None:
@@ -321,7 +402,53 @@ def _tested(law: FittedLaw, held_out: Sequence[QueryFigures], *, n_modes: int) -
     if not rows.any():
         return None
     energy_j = column([query.energy_j or 0.0 for query in known])
-    return held_out_test(law.fit, rows, energy_j, *lengths_of(known), n_modes=n_modes)
+    place = law.place(known[0].mode)
+    return held_out_test(law.fit, rows, energy_j, *lengths_of(known), place=place, n_modes=n_modes)
+
+
+def _doubts_of_law(law: FittedLaw | None, tests: Mapping[str, HeldOutTest | None]) -> tuple[Finding, ...]:
+    """Why there is no law, or none that may be used, when all its queries were asked."""
+    if law is None:
+        return (Finding(code=FindingCode.TOO_FEW_QUERIES, detail="too few measured queries for an energy law"),)
+    untested = ", ".join(mode for mode, test in tests.items() if test is None)
+    loose = {mode: test.limit for mode, test in tests.items() if test is not None and test.limit > LIMIT_MOST}
+    broken = ", ".join(mode for mode, test in tests.items() if test is not None and not test.passed)
+    detail = f"no query has joules that could check it in {untested}"
+    return (
+        *((Finding(code=FindingCode.LAW_NOT_CHECKED, detail=detail),) if untested else ()),
+        *(
+            Finding(
+                code=FindingCode.LAW_NOT_HELD,
+                detail=f"in {mode} queries scatter so much that a law wrong by {limit:.0%} would pass",
+            )
+            for mode, limit in loose.items()
+        ),
+        *((Finding(code=FindingCode.LAW_NOT_HELD, detail=f"in {broken}"),) if broken else ()),
+    )
+
+
+def _doubts_of_lengths(
+    by_mode: Mapping[str, Sequence[LengthFigures]], pair: tuple[str, str] | None
+) -> tuple[Finding, ...]:
+    """Whether the modes of the ratio, or the only mode, answered any prompt."""
+    needed = tuple(by_mode) if pair is None else pair
+    empty = [mode for mode in needed if not by_mode[mode]]
+    if empty:
+        detail = f"no prompt was answered in {', '.join(empty)}"
+    elif pair is not None and not _in_both(by_mode, pair)[0]:
+        detail = f"no prompt was answered in both {pair[0]} and {pair[1]}"
+    else:
+        return ()
+    return (Finding(code=FindingCode.TOO_FEW_QUERIES, detail=detail),)
+
+
+def _in_both(
+    by_mode: Mapping[str, Sequence[LengthFigures]], pair: tuple[str, str]
+) -> tuple[list[LengthFigures], list[LengthFigures]]:
+    """The prompts that were answered in both modes, in each of them."""
+    under = {each.prompt_id: each for each in by_mode[pair[1]]}
+    above = [each for each in by_mode[pair[0]] if each.prompt_id in under]
+    return above, [under[each.prompt_id] for each in above]
 
 
 def _mode(
@@ -341,21 +468,13 @@ def _mode(
         n_cut=sum(each.cut for each in lengths),
         n_scored=sum(each.correct is not None for each in lengths),
         n_correct=sum(each.correct is True for each in lengths),
-        prompt_tokens=float(p.mean()) if lengths else 0.0,
-        output_tokens=float(o.mean()) if lengths else 0.0,
-        energy_j=unknown if held is None else held.mean(lengths),
-        energy_per_correct_j=unknown if held is None else held.per_correct(lengths),
+        prompt_tokens=float(p.mean()) if lengths else None,
+        output_tokens=float(o.mean()) if lengths else None,
+        energy_j=unknown if held is None else held.mean(mode, lengths),
+        energy_per_correct_j=unknown if held is None else held.per_correct(mode, lengths),
         n_held_out=n_held_out,
         held_out_deviation=None if test is None else test.deviation,
         held_out_limit=None if test is None else test.limit,
-    )
-
-
-def _errors(figures: Sequence[QueryFigures], gains: Gains) -> _CommonErrors:
-    summed = total([query for query in figures if query.energy_j is not None])
-    return _CommonErrors(
-        reading=divided(summed.half_width_reading_j, summed.energy_j),
-        gain=divided(summed.half_width_gain_j(gains), summed.energy_j),
     )
 
 
@@ -364,24 +483,15 @@ def _tokens(lengths: Sequence[LengthFigures]) -> tuple[FloatArray, FloatArray]:
     return column([each.n_prompt_tokens for each in lengths]), column([each.n_output_tokens for each in lengths])
 
 
-def _saved_s(lengths: Sequence[LengthFigures], figures: Sequence[QueryFigures], spent_s: float) -> float | None:
-    """Batch-1 seconds of all prompts, by the same law fitted to seconds, minus what both phases took."""
-    known = [q for q in figures if q.n_prompt_tokens is not None and q.n_output_tokens is not None and q.duration_s > 0]
-    if len(known) < N_LEAST_LAW:
-        return None
-    fit = least_squares(column([query.duration_s for query in known]), *lengths_of(known))
-    return float(fit.predict(*_tokens(lengths)).sum()) - spent_s
-
-
-def _no_law(modes: Sequence[str], findings: Sequence[Finding]) -> EnergyLaw:
-    """The law of a run that has none, with the reasons."""
-    unknown = Estimate(value=None)
+def _no_law(modes: Sequence[str], n_queries: int, findings: tuple[Finding, ...]) -> EnergyLaw:
+    """The law where there is none, or none to show, with the reasons."""
+    unknown = Estimate(value=None, findings=findings)
     return EnergyLaw(
         modes=tuple(modes),
-        n_queries=0,
+        n_queries=n_queries,
         per_query_j=unknown,
         per_prompt_token_j=unknown,
         per_output_token_j=unknown,
         per_attended_token_j=unknown,
-        findings=tuple(findings),
+        findings=findings,
     )

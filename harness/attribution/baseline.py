@@ -46,14 +46,18 @@ def baselines_by_load(intervals: Sequence[IntervalRecord]) -> list[tuple[float, 
     """The baselines of each load of a session, with the second at which that load was done, in order of time.
 
     Args:
-        intervals: Of one session, in order. Those before the first load belong to it.
+        intervals: Of one session, in order.
+
+    Returns:
+        Empty where no model was loaded. A load that was never idle, as one that was only looked at, is left out; one
+        whose idle power is not known has no baselines, and takes none from another.
     """
     loads = [place for place, interval in enumerate(intervals) if interval.name == LOAD_NAME]
     found = []
     for place, end in pairwise([*loads, len(intervals)]):
-        known = baselines(intervals[place:end])
-        if known:  # a checkpoint that was only looked at was never idle
-            found.append((intervals[place].time_end_s, known))
+        since = intervals[place:end]
+        if any(interval.name in IDLE_NAMES for interval in since):
+            found.append((intervals[place].time_end_s, baselines(since)))
     return found
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 One run: its modes. Several: each cell over the first before it with the same prompts, mode by mode.
-Exit status: 0; 4 where a comparison is invalid (a switch that did nothing).
+Exit status: 0; 4 where a mode or a comparison is invalid (a switch that did nothing).
 
 examples:
   harness compare latest                        what thinking costs in the newest run
@@ -52,7 +52,7 @@ def main(options: argparse.Namespace) -> int:
     who, modes, between = comparing.subject_leads(sides), comparing.mode_leads(sides), comparing.match_leads(matches)
     if options.reference is not None:
         between += comparing.reference_leads(sides, options.reference)
-    if not modes and not between:
+    if len(sides) == 1 and len(sides[0].cell.modes) == 1 and options.reference is None:
         raise UsageError(
             f"{runs[0].name} is one cell in one mode: there is nothing to compare it with.",
             "Name another RUN, or measure with --mode off,on.",

@@ -27,7 +27,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def main(options: argparse.Namespace) -> int:
     """Make everything that can be made again."""
     from harness import publish
-    from harness.errors import UsageError
+    from harness.errors import StorageFull, UsageError
     from harness.report.markdown import render_markdown
     from harness.report.receipt import receipt_of
     from harness.report.terminal import PatientConsole, Place, print_receipt
@@ -41,11 +41,17 @@ def main(options: argparse.Namespace) -> int:
     measured = publish.accounts(run)
     if not measured:
         raise UsageError(f"{run} holds no finished query.", f"Resume it: harness run --resume {options.run}")
-    page = publish.publish(run, measured)
     console = PatientConsole(highlight=False)
+    places, refusal = [], None
+    try:
+        places.append(Place(what="Page", path=str(publish.publish(run, measured))))
+    except StorageFull as error:
+        refusal = error  # the receipt can be read all the same
     for account in measured:
         if options.markdown:
             print(render_markdown(receipt_of(account.summary)))
         else:
-            print_receipt(console, receipt_of(account.summary), places=[Place(what="Page", path=str(page))])
+            print_receipt(console, receipt_of(account.summary), places=places)
+    if refusal is not None:
+        raise StorageFull(f"The page was not written. {refusal}", "Copy the run to where it can be written.")
     return exit_code([account.summary for account in measured])

@@ -37,10 +37,6 @@ class Loaded:
         """Token ids; a chat template has already put in the special ones."""
         return list(self.tokenizer(rendered, add_special_tokens=self.is_plain(switch))["input_ids"])
 
-    def up_to_end(self, ids: list[int]) -> list[int]:
-        """A row's own output, without what it was filled up with after its end."""
-        return next((ids[: place + 1] for place, token in enumerate(ids) if token in self.end_ids), ids)
-
     def closing_ids(self, switch: ModeSwitch) -> list[int]:
         """Token ids of the text that ends this mode's thinking by force; empty: it has no budget.
 
@@ -57,13 +53,12 @@ class Loaded:
             )
         return ids
 
-    def budget(self, switch: ModeSwitch, rendered: Sequence[str], n_prompt_tokens: int) -> Budget | None:
-        """What holds a mode's thinking budget during one call; None: it has none."""
+    def budget(self, switch: ModeSwitch, rendered: Sequence[str]) -> Budget | None:
+        """What holds a mode's thinking budget over some prompts; None: it has none."""
         if switch.thinking_budget_tokens is None:
             return None
         return Budget(
-            n_prompt_tokens=n_prompt_tokens,
             n_tokens=switch.thinking_budget_tokens,
             end_ids=self.closing_ids(switch),
-            is_open=lambda row, ids: not self.end_ids & set(ids) and self.marks.is_open(rendered[row], ids),
+            is_open=lambda prompt, ids: not self.end_ids & set(ids) and self.marks.is_open(rendered[prompt], ids),
         )

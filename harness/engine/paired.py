@@ -62,15 +62,15 @@ class PairedEngine:
         return self._resident_for(mode).generate(prompt, mode, max_new_tokens, seed)
 
     def generate_batch(
-        self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int, seed: int
+        self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int, seed: int, *, batch_size: int
     ) -> tuple[Generation, ...]:
-        """Answer several prompts at once.
+        """Answer several prompts, at most `batch_size` at once.
 
         Raises:
             UsageError: `mode` is the other checkpoint's, or a prompt does not fit into the context.
             CellFailed: As its engine says.
         """
-        return self._resident_for(mode).generate_batch(prompts, mode, max_new_tokens, seed)
+        return self._resident_for(mode).generate_batch(prompts, mode, max_new_tokens, seed, batch_size=batch_size)
 
     def warnings(self) -> tuple[Finding, ...]:
         """What both have to say since the last call."""

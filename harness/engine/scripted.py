@@ -7,6 +7,7 @@ reports the instants that the clock then shows.
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -165,21 +166,24 @@ class ScriptedEngine:
         )
 
     def generate_batch(
-        self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int, seed: int
+        self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int, seed: int, *, batch_size: int
     ) -> tuple[Generation, ...]:
-        """Play several queries at once, in the time of the longest.
+        """Play several queries, at most `batch_size` at once: the next one begins as soon as one has ended.
 
         Raises:
             UsageError: A prompt does not fit into the context.
-            OutOfMemory: There are more of them than fit.
+            OutOfMemory: `batch_size` of them do not fit.
             HarnessError: The error that the script has for one of them.
         """
-        if self._largest_batch is not None and len(prompts) > self._largest_batch:
-            raise OutOfMemory(f"{len(prompts)} prompts at once are too many.", "Lower `--batch-size`.")
+        if self._largest_batch is not None and batch_size > self._largest_batch:
+            raise OutOfMemory(f"{batch_size} prompts at once are too many.", "Lower `--batch-size`.")
         plays = [self._play(prompt, mode, max_new_tokens, seed) for prompt in prompts]
         errors = [self._next_error() for _ in prompts]
         time_start_s = self._clock.now_s()
-        time_end_s = self._sleep(max((play.duration_s for play in plays), default=0.0))
+        rows_s = [0.0] * min(batch_size, len(plays))
+        for play in plays:
+            heapq.heapreplace(rows_s, rows_s[0] + play.duration_s)
+        time_end_s = self._sleep(max(rows_s, default=0.0))
         for error in errors:
             if error is not None:
                 raise error

@@ -24,6 +24,7 @@ from harness.engine.faults import LOAD_ERRORS, is_out_of_memory, let_go, load_fa
 from harness.engine.loaded import Loaded
 from harness.engine.marks import Marks
 from harness.engine.precision import check_flags
+from harness.engine.repacking import HalfDone, LeastTokens, take_turns, turn_seed
 from harness.engine.revision import resolve_revision
 from harness.engine.source import locate
 from harness.engine.timing import TokenTimes, lay_out_phases
@@ -39,6 +40,10 @@ from harness.records import (
     Sampling,
     ThinkingSpan,
 )
+
+PREFILL_TOKENS = 32_768
+"""Of a batch, padding included, that are read at once. A turn reads all that its rows have written, and what one layer
+of an 8 B model makes of a token on the way takes half as much memory as its keys and values in all layers."""
 
 
 class TransformersEngine:
@@ -172,7 +177,9 @@ class TransformersEngine:
         """
         asked = self._ask([prompt], mode, max_new_tokens)
         times = TokenTimes(self._clock, max_new_tokens)
-        time_start_s, time_end_s, (ids,) = self._run(asked, seed, streamer=times)
+        settings: dict[str, Any] = {"min_new_tokens": asked.n_least} if asked.n_least else {}
+        settings |= {"max_new_tokens": max_new_tokens, "streamer": times}
+        time_start_s, time_end_s, (ids,) = self._run(asked, [0], [[]], seed, **settings)
         if times.n_tokens != len(ids):
             raise InvalidMeasurement(
                 f"{self._source.name} produced {len(ids)} tokens and reported the time of {times.n_tokens}.",
@@ -182,15 +189,16 @@ class TransformersEngine:
         return self._generation(asked, 0, ids, phases)
 
     def generate_batch(
-        self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int, seed: int
+        self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int, seed: int, *, batch_size: int
     ) -> tuple[Generation, ...]:
-        """Answer several prompts at once: left-padded, in one call, until the longest answer ends.
+        """Answer several prompts together: left-padded, and packed anew whenever half of the rows have ended.
 
         Args:
-            prompts: Of one batch.
+            prompts: In the order in which they wait.
             mode: One of the model's modes, for all.
             max_new_tokens: The cap of each answer, in tokens, thinking included.
-            seed: Of the whole batch's sampling: a row's answer depends on what else is in the batch, unless greedy.
+            seed: Of all their sampling: an answer depends on what else is in the batch, unless greedy.
+            batch_size: So many at once at most.
 
         Raises:
             OutOfMemory: The batch does not fit; the engine stays usable.
@@ -200,10 +208,27 @@ class TransformersEngine:
         if not prompts:
             return ()
         asked = self._ask(prompts, mode, max_new_tokens)
-        loaded = self._ready()
-        time_start_s, time_end_s, outputs = self._run(asked, seed, pad_id=loaded.pad_id, pad_token_id=loaded.pad_id)
-        phase = Phase(name="batch", time_start_s=time_start_s, time_end_s=time_end_s)
-        return tuple(self._generation(asked, row, loaded.up_to_end(ids), (phase,)) for row, ids in enumerate(outputs))
+        loaded, edges_s = self._ready(), list[float]()
+
+        def turn(number: int, active: list[int], written: list[list[int]], n_most: int) -> list[list[int]]:
+            n_input = max(len(asked.rows[prompt]) + len(ids) for prompt, ids in zip(active, written, strict=True))
+            settings: dict[str, Any] = {"pad_token_id": loaded.pad_id, "stopping_criteria": [HalfDone(loaded.end_ids)]}
+            if asked.n_least:
+                n_left = [asked.n_least - len(ids) for ids in written]
+                settings["logits_processor"] = [LeastTokens(n_left, n_input, loaded.end_ids)]
+            if len(active) * n_input > PREFILL_TOKENS:
+                settings["prefill_chunk_size"] = max(PREFILL_TOKENS // len(active), 1)
+            time_start_s, time_end_s, new = self._run(
+                asked, active, written, turn_seed(seed, number), max_new_tokens=n_most, pad_id=loaded.pad_id, **settings
+            )
+            edges_s.extend((time_start_s, time_end_s))
+            return new
+
+        outputs = take_turns(
+            len(prompts), turn, batch_size=batch_size, max_new_tokens=max_new_tokens, end_ids=loaded.end_ids
+        )
+        phase = Phase(name="batch", time_start_s=edges_s[0], time_end_s=edges_s[-1])
+        return tuple(self._generation(asked, prompt, ids, (phase,)) for prompt, ids in enumerate(outputs))
 
     def warnings(self) -> tuple[Finding, ...]:
         """What libraries said about falling back since the last call, and what was loaded that can be doubted."""
@@ -225,18 +250,20 @@ class TransformersEngine:
         rows = [loaded.tokenize(text, switch) for text in rendered]
         for prompt, row in zip(prompts, rows, strict=True):
             self._check_fit(prompt.prompt_id, len(row), max_new_tokens)
-        settings = {**self._sampling, "max_new_tokens": max_new_tokens}
-        if least := min(self._min_new_tokens.get(mode, 0), max_new_tokens):
-            settings["min_new_tokens"] = least
-        budget = loaded.budget(switch, rendered, max(len(row) for row in rows))
-        if budget is not None:
-            settings["logits_processor"] = [budget]
-        return _Asked(rendered, rows, max_new_tokens, settings, budget)
+        n_least = min(self._min_new_tokens.get(mode, 0), max_new_tokens)
+        return _Asked(rendered, rows, max_new_tokens, n_least, loaded.budget(switch, rendered))
 
-    def _run(self, asked: _Asked, seed: int, **settings: Any) -> tuple[float, float, list[list[int]]]:
-        longest = max(len(row) for row in asked.rows)
-        with self._chatter.listening(), self._query_faults(len(asked.rows), longest, asked.max_new_tokens):
-            return self._ready().window.run(asked.rows, seed, self._clock, **asked.settings, **settings)
+    def _run(
+        self, asked: _Asked, prompts: Sequence[int], written: Sequence[list[int]], seed: int, **settings: Any
+    ) -> tuple[float, float, list[list[int]]]:
+        """One call of `generate` for some of the prompts, which goes on where their outputs so far end."""
+        rows = [asked.rows[prompt] + ids for prompt, ids in zip(prompts, written, strict=True)]
+        if asked.budget is not None:
+            asked.budget.begin(prompts, written, max(len(row) for row in rows))
+            settings["logits_processor"] = [*settings.get("logits_processor", ()), asked.budget]
+        longest = max(len(asked.rows[prompt]) for prompt in prompts)
+        with self._chatter.listening(), self._query_faults(len(rows), longest, asked.max_new_tokens):
+            return self._ready().window.run(rows, seed, self._clock, **self._sampling, **settings)
 
     def _span(self, asked: _Asked, row: int, ids: list[int]) -> ThinkingSpan | None:
         """Where a row's thinking lies. Where its end was forced it is over, whatever the model writes afterwards."""
@@ -327,12 +354,12 @@ class TransformersEngine:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """One call of `generate`, made ready: texts and token ids by row, its keywords, and the budget that it holds."""
+    """What is asked, made ready: texts and token ids by prompt, the most and the fewest new tokens, the budget."""
 
     rendered: list[str]
     rows: list[list[int]]
     max_new_tokens: int
-    settings: dict[str, Any]
+    n_least: int
     budget: Budget | None
 
 

@@ -22,8 +22,10 @@ EMPTY_BLOCK_TOKENS = 8
 in Harmony) and the blank lines between them. That many tokens are not thinking."""
 
 TOLERATED_SHARE = 1 / 20
-"""Queries of a mode that may break its promise, and always one of several, before the mode is not what it is called: a
-single answer in which a model falls back into its habit changes a mean little, and is said."""
+"""Queries of a mode that may break its promise before the mode is not what it is called: a single answer in which a
+model falls back into its habit changes a mean little, and is said. One of ten may, below twenty."""
+FORGIVEN_FROM = 10
+"""Queries from which on one may: of fewer, one is most of what the mode wrote."""
 
 FEWEST_ALIKE = 5
 """Shared prompts from which on identical outputs are no coincidence."""
@@ -39,6 +41,8 @@ class ModeOutput:
     prompt_id: str
     thinking_tokens: int
     """Marks included."""
+    holds_text: bool | None = None
+    """Whether its thinking holds any text but marks and blanks; None: not known, the tokens have to say it."""
     cut: bool = False
     """The token cap ended it."""
     forced: bool = False
@@ -51,6 +55,8 @@ class ModeOutput:
     @property
     def thought(self) -> bool:
         """Whether there is more than an empty block."""
+        if self.holds_text is not None:
+            return self.forced or self.holds_text
         return self.forced or self.thinking_tokens > EMPTY_BLOCK_TOKENS
 
 
@@ -249,7 +255,7 @@ def _over_budget(cell: Cell, mode: str, n_tokens: int, written: Sequence[ModeOut
 
 def _too_many(n_broken: int, n: int) -> bool:
     """Whether a promise is broken so often that the mode is not what it is called."""
-    return n_broken > max(1.0, TOLERATED_SHARE * n) or n_broken == n
+    return n_broken > max(float(n >= FORGIVEN_FROM), TOLERATED_SHARE * n)
 
 
 # ------------------------------------------------------------------------------------ a cell's modes

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.records import ModeSummary, Summary
+from harness.report.compared import not_as_called
 from harness.report.measure import Measure
 from harness.report.numbers import ends_of, unit_for, value_of
 from harness.report.panel import Bars, Grid, Panel, Scale, ends
 from harness.report.study_bars import in_order, split_bar
 from harness.report.study_charts import front_of
-from harness.report.wording import joules_label
+from harness.report.wording import joules_label, models
 
 
 def across_panels(sides: Sequence[tuple[str, Summary]]) -> tuple[Panel, ...]:
@@ -36,14 +37,10 @@ def across_panels(sides: Sequence[tuple[str, Summary]]) -> tuple[Panel, ...]:
         (f"{name} {mode.mode}", mode, index)
         for index, (name, summary) in enumerate(kept)
         for mode in summary.modes
-        if mode.mode not in _invalid(summary)
+        if mode.mode not in not_as_called(summary)
     ]
     panels = (_bars(kept, measure), front_of(named, measure, joules=joules_label(kept[0][1])))
     return tuple(panel for panel in panels if panel is not None)
-
-
-def _invalid(summary: Summary) -> set[str]:
-    return {each.numerator for each in summary.comparisons if each.invalid}
 
 
 def _bars(sides: Sequence[tuple[str, Summary]], measure: Measure) -> Panel | None:
@@ -57,7 +54,7 @@ def _bars(sides: Sequence[tuple[str, Summary]], measure: Measure) -> Panel | Non
     everything = [(name, mode) for name, _, modes in known for mode in modes]
     scale = Scale(low=0.0, high=1.04 * max(ends([measure.mean(mode) for _, mode in everything])))
     bars = tuple(
-        split_bar(mode, measure, scale, index, f"{name}: {summary.cell.model}" if mode is modes[0] else "")
+        split_bar(mode, measure, scale, index, f"{name}: {models(summary.cell)}" if mode is modes[0] else "")
         for index, (name, summary, modes) in enumerate(known)
         for mode in modes
     )

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 
 from harness.analysis.measured import QueryFigures, devices_by_session, figures_of
 from harness.errors import InvalidMeasurement
-from harness.records import Boundary, QueryRecord, RunManifest, Summary, slug
+from harness.records import Boundary, Cell, QueryRecord, RunManifest, Summary, slug
+from harness.report.wording import model_of, models
 from harness.units import J_PER_WH
 
 COLUMNS = (
@@ -99,6 +100,11 @@ class _Mode:
     n_queries: int
 
     @property
+    def model(self) -> str:
+        """The checkpoint that answered; a pair has two."""
+        return model_of(self.cell.summary.cell, self.name)
+
+    @property
     def state(self) -> str:
         """The mode as their tables spell it: On, Off."""
         return self.name[:1].upper() + self.name[1:]
@@ -108,14 +114,14 @@ def aies_files(cells: Sequence[ExportCell]) -> dict[str, str]:
     """What to write, by path within a folder.
 
     Raises:
-        InvalidMeasurement: A cell's energy was estimated or is not of a GPU board, its reasoning switch did nothing, or
-            not all its prompts were measured (two-phase). These files have no place to say so.
+        InvalidMeasurement: A cell's energy was estimated or is not of a GPU board, a mode is not what it is called, two
+            are the same, or not all prompts were measured (two-phase). These files have no place to say so.
     """
     modes = [mode for cell in cells for mode in _modes(cell)]
     names: Counter[str] = Counter()
     files, described = {}, []
     for mode in modes:
-        base = f"{slug(mode.cell.summary.cell.model)}_{slug(mode.state)}"
+        base = f"{slug(mode.model)}_{slug(mode.state)}"
         names[base] += 1
         folder = base if names[base] == 1 else f"{base}_{names[base]}"
         energy_wh = _energy_wh(mode)
@@ -149,7 +155,7 @@ def _modes(cell: ExportCell) -> list[_Mode]:
 
 def _refuse(cell: ExportCell) -> None:
     summary = cell.summary
-    name = summary.cell.model
+    name = models(summary.cell)
     boundaries = {reading.boundary for query in cell.queries for reading in query.readings}
     if summary.estimated:
         raise InvalidMeasurement(
@@ -167,6 +173,12 @@ def _refuse(cell: ExportCell) -> None:
             f"Only some of the prompts of {name} were measured (two-phase), and they are no sample of all.",
             "Measure every prompt: leave `--two-phase` out.",
         )
+    for mode in summary.modes:
+        if mode.invalid:
+            raise InvalidMeasurement(
+                f"The mode {mode.mode} of {name} is not what it is called: {mode.invalid[0].code.sentence}",
+                mode.invalid[0].code.next_step,
+            )
     for comparison in summary.comparisons:
         if comparison.invalid:
             raise InvalidMeasurement(
@@ -179,7 +191,7 @@ def _refuse(cell: ExportCell) -> None:
 def _row(mode: _Mode) -> dict[str, str]:
     """One row; columns that are not in it are not known."""
     row = {
-        "model_name": mode.cell.summary.cell.model,
+        "model_name": mode.model,
         "task": TASK,
         "reasoning_state": mode.state,
         "total_prompts": str(mode.n_queries),
@@ -234,6 +246,7 @@ def _description(mode: _Mode, folder: str) -> str:
     cell = summary.cell
     metered = {channel.device for channel in manifest.channels}
     facts = {
+        "model": f"{mode.model}, revision {_revision(cell, mode.name)}",
         "protocol": cell.protocol,
         "mode": mode.name,
         "prompts": f"{cell.prompt_set}, {mode.n_queries:,} asked, {len(mode.counted):,} in these figures",
@@ -243,6 +256,10 @@ def _description(mode: _Mode, folder: str) -> str:
         "run": f"{summary.run_id}, cell {cell.cell_id}, site {summary.site_id}",
     }
     return "\n".join([folder, *(f"  {label:<10} {text}" for label, text in facts.items()), ""])
+
+
+def _revision(cell: Cell, mode: str) -> str:
+    return cell.pair.revision if cell.pair is not None and mode in cell.pair.modes else cell.revision
 
 
 def _energy_wh(mode: _Mode) -> float | None:

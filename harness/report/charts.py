@@ -86,11 +86,13 @@ def scatter_panel(
     label = joules_label(summary, unit.name)
     log = [is_wide([point[0] for point in shown]), is_wide([point[1] for point in shown])]
     lines = _law_lines(summary, [each for each, _ in queries], unit, log=log[0])
+    slopes = _slopes(summary, shown, unit) if summary.two_phase is None else []
     which = "A point is a query" if summary.two_phase is None else "A point is a query that was measured for the law"
+    dashed = (f"A dashed line is its mode's {label} per output token.",) if slopes else ()
     chart: Json = {
         "points": [[tokens, rounded(energy, 3), mode, prompt] for tokens, energy, mode, prompt in shown],
         "modes": list(modes),
-        "lines": lines or _slopes(summary, shown, unit),
+        "lines": lines or slopes,
         "law": bool(lines),
         "unit": label,
         "log": log,
@@ -102,7 +104,7 @@ def scatter_panel(
         caption=f"{which}: what it took in {label}, against the tokens that it wrote, thinking included.",
         chart=chart,
         grid=_per_token_grid(summary, unit),
-        notes=_law_notes(summary) if lines else (f"A dashed line is its mode's {label} per output token.",),
+        notes=_law_notes(summary) if lines else dashed,
     )
 
 
@@ -124,13 +126,16 @@ def _law_lines(summary: Summary, queries: Sequence[QueryFigures], unit: Unit, *,
         p = float(np.median([q.n_prompt_tokens or 0 for q in own]))
         least, most = (float(end([q.n_output_tokens or 1 for q in own])) for end in (np.min, np.max))
         o = np.geomspace(least, most, N_CORNERS) if log else np.linspace(least, most, N_CORNERS)
-        energy = a + b * p + c * o + d * (p * o + o**2 / 2)
+        energy = law.factors.get(mode.mode, 1.0) * (a + b * p + c * o + d * (p * o + o**2 / 2))
         lines.append([[round(float(x), 1), float(f"{unit.of(y):.4g}")] for x, y in zip(o, energy, strict=True)])
     return lines
 
 
 def _law(summary: Summary) -> EnergyLaw | None:
-    return summary.law if summary.two_phase is None else summary.two_phase.law
+    """The law that may be drawn; of two phases only one that holds."""
+    if summary.two_phase is None:
+        return summary.law
+    return summary.two_phase.law if summary.two_phase.valid else None
 
 
 def _slopes(summary: Summary, points: Sequence[tuple[int, float, int, str]], unit: Unit) -> list[list[list[float]]]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.records import Comparison, Estimate
+from harness.records import Comparison, Estimate, Finding, Summary, TwoPhase
 from harness.report.numbers import (
     Unit,
     digits,
@@ -83,11 +83,30 @@ def invalid_words(comparison: Comparison) -> str:
     """Why there is no comparison, and what to do; empty where there is one."""
     if not comparison.invalid:
         return ""
-    reasons = " ".join(
+    return f"No comparison of {comparison.numerator} with {comparison.denominator}. {reasons(comparison.invalid)}"
+
+
+def reasons(findings: Sequence[Finding]) -> str:
+    """Findings in words, each with what to do."""
+    return " ".join(
         f"{finding.code.sentence} {f'({finding.detail}) ' if finding.detail else ''}→ {finding.code.next_step}"
-        for finding in comparison.invalid
+        for finding in findings
     )
-    return f"No comparison of {comparison.numerator} with {comparison.denominator}. {reasons}"
+
+
+def not_as_called(summary: Summary) -> dict[str, tuple[Finding, ...]]:
+    """The modes that may not be what they are called, with the reasons.
+
+    Of two modes that gave the same, neither of them at fault by itself, it is not known which one is wrong: both.
+    """
+    found = {mode.mode: mode.invalid for mode in summary.modes if mode.invalid}
+    alike: dict[str, tuple[Finding, ...]] = {}
+    for comparison in summary.comparisons:
+        pair = (comparison.numerator, comparison.denominator)
+        if comparison.invalid and not found.keys() & set(pair):
+            for mode in pair:
+                alike[mode] = (*alike.get(mode, ()), *comparison.invalid)
+    return found | alike
 
 
 def answers(comparison: Comparison, *, estimated: bool) -> tuple[Answer, ...]:
@@ -111,6 +130,36 @@ def answers(comparison: Comparison, *, estimated: bool) -> tuple[Answer, ...]:
         Answer(question=REAL, text=_real(comparison, ratio, estimated)),
     ]
     return tuple(answer for answer in found if answer.text)
+
+
+def of_two_phases(two_phase: TwoPhase) -> Comparison | None:
+    """What two phases say of two modes, as a comparison; None where they say nothing.
+
+    Tokens and right answers are counted over all prompts. Phases of a query, seconds and right answers' joules are not
+    known over all of them.
+    """
+    energy, tokens = two_phase.energy, two_phase.tokens
+    if not two_phase.valid or two_phase.numerator is None or two_phase.denominator is None or energy.value is None:
+        return None
+    unknown = Estimate(value=None, findings=energy.findings)
+    apart = energy.low is not None and energy.high is not None and not energy.low <= 1 <= energy.high
+    share = math.log(tokens.value) / math.log(energy.value) if apart and tokens.value else None
+    by_name = {mode.mode: mode.energy_j.value for mode in two_phase.modes}
+    above_j, below_j = by_name.get(two_phase.numerator), by_name.get(two_phase.denominator)
+    return Comparison(
+        numerator=two_phase.numerator,
+        denominator=two_phase.denominator,
+        n_pairs=two_phase.n_prompts,
+        energy=energy,
+        duration=unknown,
+        tokens=tokens,
+        energy_per_token=Estimate(value=energy.value / tokens.value if tokens.value else None),
+        duration_per_token=None,
+        log_share_tokens=share,
+        difference_j=Estimate(value=None if above_j is None or below_j is None else above_j - below_j),
+        accuracy=two_phase.accuracy,
+        energy_per_correct=unknown,
+    )
 
 
 def cost_words(comparison: Comparison, above: str, below: str, *, estimated: bool) -> str:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.records import Estimate, RunManifest, SamplerStats, Site, Summary
+from harness.records import EngineFacts, Estimate, RunManifest, SamplerStats, Site, Summary
 from harness.report.numbers import digits, half_width
 from harness.report.wording import BOUNDARY, METHOD, estimated_words
 
@@ -84,19 +84,30 @@ def _sampler(sampler: SamplerStats | None) -> list[tuple[str, str]]:
 
 def _cell(summary: Summary, manifest: RunManifest | None) -> list[tuple[str, str]]:
     cell = summary.cell
-    facts = [
-        ("Model", f"{cell.model} ({cell.source})"),
-        ("Revision", cell.revision),
+    pair = cell.pair
+    own = "" if pair is None else f" in {', '.join(mode for mode in cell.modes if mode not in pair.modes)}"
+    facts = _checkpoint(own, cell.model, cell.source, cell.revision, None if manifest is None else manifest.engine)
+    if pair is not None:
+        engine = None if manifest is None else manifest.engine_of_pair
+        facts += _checkpoint(f" in {', '.join(pair.modes)}", pair.model, pair.source, pair.revision, engine)
+    return [
+        *facts,
         ("Precision asked for", ", ".join(filter(None, (cell.dtype, cell.quantization)))),
         ("Prompt set", f"{cell.prompt_set}, sha256 {cell.prompt_set_sha256[:16]}…"),
         ("Protocol", f"{cell.protocol}, at most {cell.max_new_tokens:,} new tokens, seed {cell.seed}"),
         ("Cell", cell.cell_id),
     ]
-    if manifest is not None:
-        engine = manifest.engine
+
+
+def _checkpoint(
+    where: str, model: str, source: str, revision: str, engine: EngineFacts | None
+) -> list[tuple[str, str]]:
+    """One checkpoint, and what was executed of it; `where` names its modes if it is one of a pair."""
+    facts = [(f"Model{where}", f"{model} ({source})"), (f"Revision{where}", revision)]
+    if engine is not None:
         executed = f"{engine.executed_precision}, {digits(engine.bytes_per_parameter)} bytes per parameter"
-        facts.insert(3, ("Precision executed", executed))
-        facts.insert(4, ("Parameters", f"{engine.n_parameters:,}, attention {engine.attention}"))
+        facts.append((f"Precision executed{where}", executed))
+        facts.append((f"Parameters{where}", f"{engine.n_parameters:,}, attention {engine.attention}"))
     return facts
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.records import Comparison, Summary
 from harness.report.across import across_panels
-from harness.report.compared import COSTS, Answer, answers, cost_words, invalid_words
+from harness.report.compared import COSTS, Answer, answers, cost_words, invalid_words, of_two_phases
 from harness.report.page import Lead
 from harness.report.receipt import headline_of, notices_of, study_caption
 from harness.report.study import Compared, columns_of, law_table, study_tables, two_phase_table
@@ -26,14 +26,16 @@ def subjects_lead(sides: Sequence[tuple[str, Summary]]) -> Lead:
 def modes_lead(title: str, summary: Summary) -> Lead:
     """One cell's modes: the headline's answers, a query in each mode, then every comparison.
 
-    Of a two-phase run what the two phases say: the queries that were measured one by one are no sample.
+    Of a two-phase run what the two phases say, where it holds: the queries that were measured one by one are no sample.
     """
     if summary.two_phase is not None:
-        law = (law_table(summary.two_phase.law),) if summary.two_phase.law.n_queries else ()
+        tables = (two_phase_table(summary.two_phase), law_table(summary.two_phase.law))
+        counted = of_two_phases(summary.two_phase)
+        rest = () if counted is None else answers(counted, estimated=False)[1:]
         return Lead(
             title=f"{title} (two-phase)",
-            answers=(Answer(question=COSTS, text=headline_of(summary)),),
-            tables=(two_phase_table(summary.two_phase), *law),
+            answers=(Answer(question=COSTS, text=headline_of(summary)), *rest),
+            tables=tables if summary.two_phase.valid else (),
             notes=notices_of(summary),
         )
     headline = summary.comparison

@@ -30,7 +30,7 @@ from harness.report.study_bars import factors_panel, split_panel
 from harness.report.study_charts import front_panel, lengths_panel, pairs_panel
 from harness.report.table import Table
 from harness.report.trace import Trace
-from harness.report.wording import joules_label
+from harness.report.wording import joules_label, models
 
 N_QUERIES_LISTED = 1000
 N_CHARACTERS_SHOWN = 160
@@ -47,6 +47,8 @@ class PageCell:
     intervals: Sequence[IntervalRecord] = ()
     facts: Sequence[FactGroup] = ()
     command: str | None = None
+    label: str = ""
+    """The letter that stands for it where a page sets several side by side."""
     lengths: Sequence[LengthRecord] = ()
     """Of a two-phase run: every prompt's token counts."""
 
@@ -79,6 +81,9 @@ class Part:
     """One cell of the page, ready for the template."""
 
     anchor: str
+    name: str
+    link: str
+    """The name, and whatever else tells it from the other cells of the page."""
     summary: Summary
     receipt: Receipt
     charts: Markup
@@ -127,7 +132,8 @@ def render_page(cells: Sequence[PageCell], *, title: str | None = None, leads: S
             "script": "page.js",
         }.items()
     }
-    parts = [_part(f"cell-{index}", cell) for index, cell in enumerate(cells)]
+    links = _links(cells)
+    parts = [_part(f"cell-{index}", link, cell) for index, (link, cell) in enumerate(zip(links, cells, strict=True))]
     return environment.get_template("page.html.j2").render(
         parts=parts, leads=leads, title=title or (parts[0].summary.run_id if parts else "No results"), **raw
     )
@@ -152,7 +158,39 @@ def script_json(data: object) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
 
 
-def _part(anchor: str, cell: PageCell) -> Part:
+def _name(cell: PageCell) -> str:
+    """Its letter, and its model or both."""
+    return ": ".join(filter(None, (cell.label, models(cell.summary.cell))))
+
+
+def _links(cells: Sequence[PageCell]) -> list[str]:
+    """What each cell is called in the list of cells; those of one name by all in which they differ."""
+    by_name: dict[str, list[PageCell]] = {}
+    for cell in cells:
+        by_name.setdefault(_name(cell), []).append(cell)
+    links = []
+    for cell in cells:
+        columns = zip(*map(_told_apart_by, by_name[_name(cell)]), strict=True)
+        own = zip(_told_apart_by(cell), columns, strict=True)
+        links.append(", ".join((_name(cell), *(text for text, column in own if len(set(column)) > 1))))
+    return links
+
+
+def _told_apart_by(cell: PageCell) -> tuple[str, ...]:
+    """In the order in which it is said."""
+    own = cell.summary.cell
+    return (
+        " and ".join(own.modes),
+        own.dtype,
+        own.quantization,
+        own.protocol,
+        f"repeat {own.repeat + 1}",
+        f"run {cell.summary.run_id}",
+        f"site {cell.summary.site_id}",
+    )
+
+
+def _part(anchor: str, link: str, cell: PageCell) -> Part:
     summary = cell.summary
     modes = [mode.mode for mode in summary.modes]
     devices = devices_by_session(cell.queries, summary.headline)
@@ -169,6 +207,8 @@ def _part(anchor: str, cell: PageCell) -> Part:
     figures = {(query.prompt_id, query.mode): query for query, _ in drawn}
     return Part(
         anchor=anchor,
+        name=_name(cell),
+        link=link,
         summary=summary,
         receipt=receipt,
         charts=script_json({panel.name: panel.chart for panel in (*study, power) if panel and panel.chart}),

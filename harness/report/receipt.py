@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from harness.records import Estimate, FindingCode, Summary, TwoPhase
 from harness.report.beside import beside_lines
-from harness.report.compared import invalid_words, listed, whole
+from harness.report.compared import invalid_words, listed, reasons, whole
 from harness.report.numbers import (
     UNKNOWN,
     Unit,
@@ -36,7 +36,7 @@ from harness.report.study_sections import (
     two_phase_sections,
 )
 from harness.report.table import Table, scored_only, table_of
-from harness.report.wording import Doubt, doubts, energy_source, estimated_words, joules_label, subject
+from harness.report.wording import Doubt, doubts, energy_source, estimated_words, joules_label, n_asked, subject
 from harness.units import J_PER_KWH, J_PER_WH
 
 PHASE_ORDER = ("prefill", "thinking", "answer")
@@ -52,7 +52,7 @@ class Receipt:
 
     `study` has a table per question (what it costs, why, what it buys, is it real) and a column per comparison; with
     one comparison its sections say it all.
-    `notices` are what must be read before any figure: a comparison or a two-phase figure that does not hold.
+    `notices` are what must be read before any figure: a comparison, a mode or a two-phase figure that does not hold.
     """
 
     run_id: str
@@ -114,9 +114,10 @@ def _lines(summary: Summary) -> tuple[str, ...]:
     return (
         subject(summary),
         f"{prompts}, each in {n_modes} modes" if n_modes > 1 else prompts,
+        *([n_asked(summary.two_phase)] if summary.two_phase is not None and n_asked(summary.two_phase) else []),
         *_protocol(summary),
         energy_source(summary),
-        typical,
+        *([] if summary.two_phase is not None and not summary.two_phase.valid else [typical]),
     )
 
 
@@ -130,10 +131,19 @@ def _protocol(summary: Summary) -> list[str]:
 
 
 def notices_of(summary: Summary) -> tuple[str, ...]:
-    """What does not hold, in words: comparisons whose switch did nothing, a two-phase figure off its law."""
+    """What does not hold, in words: comparisons whose switch did nothing, a two-phase figure off its law.
+
+    And modes that are not what they are called, as far as that is not said yet.
+    """
     notices = [words for each in summary.comparisons if (words := invalid_words(each))]
+    said = [finding for each in summary.comparisons for finding in each.invalid]
     if summary.two_phase is not None and not summary.two_phase.valid:
         notices.append(two_phase_invalid_words(summary.two_phase))
+        said += summary.two_phase.findings
+    for mode in summary.modes:
+        new = [finding for finding in mode.invalid if finding not in said]
+        if new:
+            notices.append(f"The mode {mode.mode} is not what it is called. {reasons(new)}")
     return tuple(notices)
 
 
@@ -206,11 +216,11 @@ def _column(total: Estimate, phases: dict[str, float], names: Sequence[str]) -> 
     parts = [phases.get(name, 0.0) for name in names]
     if total.value is None or not math.isclose(math.fsum(parts), total.value, rel_tol=CLOSURE):
         return [*(UNKNOWN for _ in names), value_of(total)]
-    items, printed = parts_of(parts, total.value, _decimals(total))
+    items, printed = parts_of(parts, total.value, decimals_of_total(total))
     return [*("–" if part == 0 else item for part, item in zip(parts, items, strict=True)), printed]
 
 
-def _decimals(total: Estimate) -> int:
+def decimals_of_total(total: Estimate) -> int:
     """Decimals for a column of items: as many as the total's interval justifies, at least one digit of it."""
     value = total.value or 0.0
     decimals = decimals_of(total)
@@ -338,8 +348,10 @@ def headline_of(summary: Summary) -> str:
 
 
 def _two_phase_headline(two_phase: TwoPhase) -> str:
-    if not two_phase.valid or two_phase.energy.value is None:
-        return "Two-phase: no figure." if two_phase.numerator is not None else ""
+    if not two_phase.valid:
+        return f"Two-phase: {', '.join(filter(None, ('no figure', n_asked(two_phase))))}."
+    if two_phase.energy.value is None:
+        return ""
     ends = f" (95 %: {ends_of(two_phase.energy)})" if ends_of(two_phase.energy) else ""
     names = (two_phase.numerator, two_phase.denominator)
     text = f"Two-phase: reasoning {names[0]} takes {times(two_phase.energy)} the joules of reasoning {names[1]}{ends}"
@@ -356,7 +368,7 @@ def _stopped(summary: Summary) -> str:
     asked = f"{stopping.n_prompts:,} of at most {stopping.n_prompts_most:,} prompts"
     if not stopping.settled:
         return f"± {100 * stopping.target:g} % was not reached with {asked}."
-    saved = f" and saved {duration(stopping.saved_s)}" if stopping.saved_s else ""
+    saved = f", which saved {duration(stopping.saved_s)}" if stopping.saved_s else ""
     return f"± {100 * stopping.target:g} % was reached with {asked}{saved}."
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.records import Stopping, Summary, TwoPhase
+from harness.records import FindingCode, Stopping, Summary, TwoPhase
 from harness.report.compared import listed
 from harness.report.numbers import (
     UNKNOWN,
@@ -17,7 +17,7 @@ from harness.report.numbers import (
     value_of,
 )
 from harness.report.panel import Bar, Bars, Grid, Panel, Scale, ends, with_ends
-from harness.report.wording import doubts
+from harness.report.wording import doubts, n_asked, statistic
 
 
 def stopping_panel(stopping: Stopping) -> Panel:
@@ -41,7 +41,7 @@ def stopping_panel(stopping: Stopping) -> Panel:
         bars=(
             Bars(
                 bars=bars,
-                axis=f"relative half-width of {stopping.of}, %",
+                axis=f"relative half-width of {statistic(stopping)}, %",
                 ticks=Scale(low=0.0, high=100 * scale.high).ticks(),
                 line=(scale.percent(stopping.target), f"asked for: {target}"),
             ),
@@ -58,12 +58,12 @@ def stopping_panel(stopping: Stopping) -> Panel:
 
 
 def two_phase_panel(summary: Summary, two_phase: TwoPhase) -> Panel:
-    """Each mode's joules by two phases, and how the held-out queries fit the law."""
+    """Each mode's joules by two phases, where they hold, and how the held-out queries fit the law."""
     unit = unit_for([mode.energy_j.value for mode in two_phase.modes], "J")
     position = {mode.mode: index for index, mode in enumerate(summary.modes)}
     energies = [unit.estimate(mode.energy_j) for mode in two_phase.modes]
     charts = []
-    if any(each.value is not None for each in energies):
+    if two_phase.valid and any(each.value is not None for each in energies):
         scale = Scale(low=0.0, high=1.04 * max(ends(energies)))
         bars = tuple(
             Bar(
@@ -77,6 +77,7 @@ def two_phase_panel(summary: Summary, two_phase: TwoPhase) -> Panel:
             for mode, each in zip(two_phase.modes, energies, strict=True)
         )
         charts.append(Bars(bars=bars, axis=f"{unit.name} per query, two-phase", ticks=scale.ticks()))
+    joules = tuple(f"{unit.name} per {what}, two-phase" for what in ("query", "right answer") if two_phase.valid)
     held = _held_out(two_phase, position)
     return Panel(
         name="two-phase",
@@ -90,8 +91,7 @@ def two_phase_panel(summary: Summary, two_phase: TwoPhase) -> Panel:
                 "prompts",
                 "right",
                 "output tokens",
-                f"{unit.name} per query, two-phase",
-                f"{unit.name} per right answer, two-phase",
+                *joules,
                 "held-out queries",
                 "their joules against the law",
                 "allowed",
@@ -102,15 +102,14 @@ def two_phase_panel(summary: Summary, two_phase: TwoPhase) -> Panel:
                     f"{mode.n_prompts:,}",
                     f"{mode.n_correct:,} of {mode.n_scored:,}",
                     digits(mode.output_tokens),
-                    with_ends(unit.estimate(mode.energy_j)),
-                    with_ends(unit.estimate(mode.energy_per_correct_j)),
+                    *(with_ends(unit.estimate(each)) for each in (mode.energy_j, mode.energy_per_correct_j) if joules),
                     str(mode.n_held_out),
                     UNKNOWN if mode.held_out_deviation is None else signed(percent(mode.held_out_deviation)),
                     UNKNOWN if mode.held_out_limit is None else f"± {percent(mode.held_out_limit)}",
                 )
                 for mode in two_phase.modes
             ),
-            caption="In brackets: the 95 % interval, which carries the prompts' part and the law's.",
+            caption="In brackets: the 95 % interval, which carries the prompts' part and the law's." if joules else "",
         ),
         notes=tuple(f"{each.sentence} {each.next_step}" for each in doubts(two_phase.findings)),
     )
@@ -119,11 +118,12 @@ def two_phase_panel(summary: Summary, two_phase: TwoPhase) -> Panel:
 def _stopping_words(stopping: Stopping, target: str) -> str:
     last = stopping.looks[-1][1] if stopping.looks else None
     known = "is not known" if last is None else f"is known to ± {percent(last)}"
-    words = f"After {stopping.n_prompts:,} of at most {stopping.n_prompts_most:,} prompts, {stopping.of} {known}"
+    asked = f"After {stopping.n_prompts:,} of at most {stopping.n_prompts_most:,} prompts"
+    words = f"{asked}, {statistic(stopping)} {known}"
     if not stopping.settled:
         return f"{words}; the {target} asked for was not reached."
-    saved = [] if stopping.saved_s is None else [duration(stopping.saved_s)]
-    saved += [] if stopping.saved_j is None else [energy(stopping.saved_j)]
+    saved = [duration(stopping.saved_s)] if stopping.saved_s else []
+    saved += [energy(stopping.saved_j)] if stopping.saved_j else []
     return f"{words}, where {target} was asked for" + (f"; stopping there saved {listed(saved)}." if saved else ".")
 
 
@@ -133,10 +133,12 @@ def _two_phase_words(two_phase: TwoPhase) -> str:
         f"measured on {two_phase.n_law} queries"
     )
     if not two_phase.valid:
-        return f"Not valid: the held-out queries do not follow the law ({source})."
+        found = [each.code.sentence for each in two_phase.findings if each.code is not FindingCode.TWO_PHASE]
+        asked = n_asked(two_phase)
+        return " ".join(("No figure.", *([f"{asked}."] if asked else []), *dict.fromkeys(found)))
     spent_s = two_phase.duration_batched_s + two_phase.duration_measured_s
     saved = f"; it took {duration(spent_s)}"
-    if two_phase.duration_saved_s is not None:
+    if two_phase.duration_saved_s is not None and two_phase.duration_saved_s > 0:
         saved += f" and saved {duration(two_phase.duration_saved_s)}"
     ratio = two_phase.energy
     if ratio.value is None or two_phase.numerator is None:

@@ -11,6 +11,7 @@ from harness.report.compared import BUYS, COSTS, POINTS, REAL, WHY, Verdict, per
 from harness.report.numbers import (
     Unit,
     decimals_of,
+    digits,
     ends_of,
     energy,
     half_width,
@@ -92,7 +93,10 @@ def two_phase_table(two_phase: TwoPhase) -> Table:
     """A query in each mode, by token counts and the law."""
     modes = two_phase.modes
     unit = unit_for([mode.energy_j.value for mode in modes], "J")
-    rows = [_of_modes(f"{unit.name} per query", [unit.estimate(mode.energy_j) for mode in modes])]
+    rows = [
+        _of_modes(f"{unit.name} per query", [unit.estimate(mode.energy_j) for mode in modes]),
+        TableRow(label="output tokens", figures=tuple(Figure(value=digits(mode.output_tokens)) for mode in modes)),
+    ]
     if any(mode.n_scored for mode in modes):
         right = tuple(Figure(value=f"{mode.n_correct:,} of {mode.n_scored:,}") for mode in modes)
         per_right = [unit.estimate(mode.energy_per_correct_j) for mode in modes]

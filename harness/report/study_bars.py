@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from harness.records import Comparison, Estimate, ModeSummary, Summary
 from harness.report.compared import listed
 from harness.report.measure import Measure
 from harness.report.numbers import (
     UNKNOWN,
-    Unit,
-    decimals_of,
     digits,
     ends_of,
     parts_of,
     percent,
+    signed_ends_of,
     times,
     value_of,
 )
-from harness.report.panel import Bar, Bars, Grid, Panel, Scale, Span, ends, in_brackets, with_ends
-from harness.report.receipt import CLOSURE, PHASE_ORDER
+from harness.report.panel import Bar, Bars, Grid, Panel, Scale, Span, ends, in_brackets
+from harness.report.receipt import CLOSURE, PHASE_ORDER, decimals_of_total
+from harness.report.study import split
 
 
 def factors_panel(summary: Summary, comparisons: Sequence[Comparison], measure: Measure) -> Panel | None:
@@ -70,19 +70,9 @@ def split_panel(summary: Summary, measure: Measure) -> Panel | None:
     names = in_order(name for mode in modes for name in measure.phases(mode))
     position = {mode.mode: index for index, mode in enumerate(summary.modes)}
     bars = tuple(split_bar(mode, measure, scale, position[mode.mode]) for mode in modes)
-    unit = measure.unit
-    differences = [] if measure.estimated else [each for each in summary.comparisons if each.parts]
-    rows = [
-        (name, *(_phase_text(mode, name, measure) for mode in modes), *(_part_text(c, name, unit) for c in differences))
-        for name in names
-    ]
-    rows.append(
-        (
-            "total",
-            *(with_ends(measure.mean(mode)) for mode in modes),
-            *(with_ends(unit.estimate(each.difference_j)) for each in differences),
-        )
-    )
+    columns = [_query_column(mode, measure) for mode in modes]
+    if not measure.estimated:
+        columns += [column for each in summary.comparisons if (column := _difference_column(each)) is not None]
     return Panel(
         name="split",
         title=f"Where the {measure.noun} go",
@@ -97,12 +87,14 @@ def split_panel(summary: Summary, measure: Measure) -> Panel | None:
         ),
         grid=Grid(
             columns=(
-                f"{unit.name} of a mean query",
-                *(mode.mode for mode in modes),
-                *(f"{each.numerator} − {each.denominator}" for each in differences),
+                "of a mean query",
+                *(column.heading for column in columns),
             ),
-            rows=tuple(rows),
-            caption="Columns add up. In brackets: the 95 % interval over prompts.",
+            rows=(
+                *((name, *(column.parts.get(name, column.otherwise) for column in columns)) for name in names),
+                ("total", *(column.total for column in columns)),
+            ),
+            caption="Columns add up. In brackets: the total's 95 % interval over prompts.",
         ),
     )
 
@@ -174,28 +166,53 @@ def _closed(mode: ModeSummary, measure: Measure) -> dict[str, float]:
     return phases if closes else {}
 
 
-def _printed(mode: ModeSummary, measure: Measure) -> dict[str, str]:
-    """The phases as text, rounded so that they add up to the printed total."""
+def _printed(mode: ModeSummary, measure: Measure) -> tuple[dict[str, str], str]:
+    """The phases as text and their total, rounded so that what is printed adds up; no phases where they are unknown."""
     phases, mean = _closed(mode, measure), measure.mean(mode)
     if not phases or mean.value is None:
-        return {}
-    items, _ = parts_of(list(phases.values()), mean.value, decimals_of(mean))
-    return dict(zip(phases, items, strict=True))
+        return {}, value_of(mean)
+    items, total = parts_of(list(phases.values()), mean.value, decimals_of_total(mean))
+    return dict(zip(phases, items, strict=True)), total
 
 
-def _phase_text(mode: ModeSummary, name: str, measure: Measure) -> str:
-    printed = _printed(mode, measure)
-    return printed.get(name, "–") if printed else UNKNOWN
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Column:
+    """Phases and their total, as text; what a phase that is not among them prints as."""
+
+    heading: str
+    parts: Mapping[str, str]
+    total: str
+    otherwise: str
 
 
-def _part_text(comparison: Comparison, name: str, unit: Unit) -> str:
-    part = next((each for each in comparison.parts if each.name == name), None)
-    return "–" if part is None else with_ends(unit.estimate(part.difference_j))
+def _query_column(mode: ModeSummary, measure: Measure) -> _Column:
+    """One mode's mean query."""
+    printed, total = _printed(mode, measure)
+    return _Column(
+        heading=f"{mode.mode}, {measure.unit.name}",
+        parts=printed,
+        total=in_brackets(total, ends_of(measure.mean(mode))),
+        otherwise="–" if printed else UNKNOWN,
+    )
+
+
+def _difference_column(comparison: Comparison) -> _Column | None:
+    """The additive split of one comparison, with the very figures of the terminal; None where it is not known."""
+    found = split(comparison)
+    if found is None:
+        return None
+    unit, printed, total = found
+    return _Column(
+        heading=f"{comparison.numerator} − {comparison.denominator}, {unit.name}",
+        parts=dict(printed),
+        total=in_brackets(total, signed_ends_of(unit.estimate(comparison.difference_j))),
+        otherwise="–",
+    )
 
 
 def split_bar(mode: ModeSummary, measure: Measure, scale: Scale, position: int, heading: str = "") -> Bar:
     """One mode's mean query, phase after phase."""
-    mean, printed, phases = measure.mean(mode), _printed(mode, measure), _closed(mode, measure)
+    mean, (printed, _), phases = measure.mean(mode), _printed(mode, measure), _closed(mode, measure)
     whisker = scale.whisker(mean)
     free = 100.0 if whisker is None else whisker[0]  # a figure under the whisker could not be read
     spans: list[Span] = []

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from harness.records import Comparison, Finding, FindingCode, Stopping, Summary, TwoPhase
-from harness.report.compared import accuracy_words, detectable_words, per_token, whole
+from harness.records import Comparison, Estimate, Finding, FindingCode, Stopping, Summary, TwoPhase, TwoPhaseMode
+from harness.report.compared import accuracy_words, detectable_words, of_two_phases, per_token, reasons, whole
 from harness.report.numbers import (
     UNKNOWN,
     digits,
@@ -20,6 +20,7 @@ from harness.report.numbers import (
 )
 from harness.report.rows import Row, Section, wide
 from harness.report.study import split
+from harness.report.wording import statistic
 
 
 def comparison_sections(summary: Summary) -> Iterator[Section]:
@@ -59,7 +60,7 @@ def stopping_section(stopping: Stopping) -> Section:
     ended = "settled" if stopping.settled else "not settled"
     rows = [
         wide("prompts asked", f"{stopping.n_prompts:,} of at most {stopping.n_prompts_most:,}"),
-        wide(f"interval of {stopping.of}", f"{reached}, {ended} in {n_looks} look{'s' * (n_looks != 1)}"),
+        wide(f"interval of {statistic(stopping)}", f"{reached}, {ended} in {n_looks} look{'s' * (n_looks != 1)}"),
     ]
     saved = [duration(stopping.saved_s)] if stopping.saved_s else []
     saved += [energy(stopping.saved_j)] if stopping.saved_j else []
@@ -69,10 +70,12 @@ def stopping_section(stopping: Stopping) -> Section:
 
 
 def two_phase_sections(two_phase: TwoPhase, modes: tuple[str, ...]) -> Iterator[Section]:
-    """The figures that were not measured query by query, named as such in every heading."""
+    """The figures that were not measured query by query, named as such in every heading.
+
+    Without joules where they do not hold; what was counted and how far the law was off stands all the same.
+    """
     by_name = {each.mode: each for each in two_phase.modes}
     shown = [by_name.get(mode) for mode in modes]
-    unit = unit_for([each.energy_j.value for each in shown if each], "J")
     held = tuple(
         "–" if each is None or each.held_out_deviation is None else _deviation(each.held_out_deviation)
         for each in shown
@@ -80,47 +83,73 @@ def two_phase_sections(two_phase: TwoPhase, modes: tuple[str, ...]) -> Iterator[
     limits = tuple(
         "–" if each is None or each.held_out_limit is None else f"± {percent(each.held_out_limit)}" for each in shown
     )
-    per_query = [None if each is None else unit.estimate(each.energy_j) for each in shown]
-    per_right = [None if each is None else unit.estimate(each.energy_per_correct_j) for each in shown]
-    rows = [
-        Row(label=f"{unit.name} per query", cells=tuple("–" if each is None else value_of(each) for each in per_query)),
-        Row(label="95 %", cells=tuple("–" if each is None else ends_of(each) or UNKNOWN for each in per_query)),
-    ]
+    joules = [*_two_phase_joules(shown)] if two_phase.valid else []
+    rows = joules[:2]
     if any(each is not None and each.n_scored for each in shown):
         right = tuple("–" if each is None else f"{each.n_correct:,} of {each.n_scored:,}" for each in shown)
-        rows.append(Row(label="right answers", cells=right))
-        cells = tuple("–" if each is None else value_of(each) for each in per_right)
-        rows.append(Row(label=f"{unit.name} per right answer", cells=cells))
+        rows += [Row(label="right answers", cells=right), *joules[2:]]
     if any(each is not None and each.n_cut for each in shown):
         cut = tuple("–" if each is None else f"{each.n_cut:,} of {each.n_prompts - each.n_failed:,}" for each in shown)
         rows.append(Row(label="cut by the cap", cells=cut))
-    rows += [
-        Row(label="held out, off the law", cells=held),
-        Row(label="allowed", cells=limits),
-    ]
-    yield Section(title=f"Two-phase: {two_phase.n_prompts:,} prompts, not measured one by one", rows=tuple(rows))
+    if any(each is not None and each.held_out_deviation is not None for each in shown):
+        rows += [Row(label="held out, off the law", cells=held), Row(label="allowed", cells=limits)]
+    if rows:
+        yield Section(title=f"Two-phase: {two_phase.n_prompts:,} prompts, not measured one by one", rows=tuple(rows))
     yield Section(title="Two-phase: token counts × energy law", rows=tuple(_two_phase_rows(two_phase)))
+
+
+def _two_phase_joules(shown: Sequence[TwoPhaseMode | None]) -> Iterator[Row]:
+    """Joules per query and per right answer; of modes without a right answer the lower bound, where there is one."""
+    known = [each for each in shown if each is not None]
+    unit = unit_for([each.energy_j.value for each in known], "J")
+    per_query = [None if each is None else unit.estimate(each.energy_j) for each in shown]
+    yield Row(
+        label=f"{unit.name} per query", cells=tuple("–" if each is None else value_of(each) for each in per_query)
+    )
+    yield Row(label="95 %", cells=tuple("–" if each is None else ends_of(each) or UNKNOWN for each in per_query))
+    if any(each.n_scored for each in known):
+        per_right = [None if each is None else unit.estimate(each.energy_per_correct_j) for each in shown]
+        cells = tuple("–" if each is None else _or_bound(each) for each in per_right)
+        yield Row(label=f"{unit.name} per right answer", cells=cells)
+
+
+def _or_bound(estimate: Estimate) -> str:
+    return value_of(estimate) if estimate.value is not None else ends_of(estimate) or UNKNOWN
 
 
 def two_phase_invalid_words(two_phase: TwoPhase) -> str:
     """Why there is no two-phase figure, and what to do."""
-    reasons = [each for each in two_phase.findings if each.code is not FindingCode.TWO_PHASE]
-    found = reasons or [Finding(code=FindingCode.LAW_NOT_HELD)]
-    said = (
-        f"{each.code.sentence}{f' ({each.detail})' if each.detail else ''} → {each.code.next_step}" for each in found
-    )
-    return f"No two-phase figure. {' '.join(said)}"
+    return f"No two-phase figure. {reasons(_against(two_phase))}"
+
+
+def _against(two_phase: TwoPhase) -> list[Finding]:
+    """Why it does not hold."""
+    return [each for each in two_phase.findings if each.code is not FindingCode.TWO_PHASE]
 
 
 def _two_phase_rows(two_phase: TwoPhase) -> Iterator[Row]:
     if not two_phase.valid:
-        yield wide(two_phase_invalid_words(two_phase))
+        sentences = dict.fromkeys(each.code.sentence for each in _against(two_phase))
+        yield wide(" ".join(("No two-phase figure.", *sentences)))
     elif two_phase.numerator is not None:
         label = f"joules, {two_phase.numerator} over {two_phase.denominator}"
         yield wide(label, _with_ends(times(two_phase.energy), ends_of(two_phase.energy)), total=True)
+        counted = of_two_phases(two_phase)
+        if counted is not None:
+            yield wide("= output tokens", _with_ends(_factor(counted.tokens.value), ends_of(counted.tokens)))
+            yield wide("× joules per token", _factor(counted.energy_per_token.value))
+            words = accuracy_words(counted)
+            if words:
+                yield wide("right answers", words)
     yield wide("token counts in batches of", f"{two_phase.batch_size:,}, {duration(two_phase.duration_batched_s)}")
-    yield wide("queries behind the law", f"{two_phase.n_law:,}, {duration(two_phase.duration_measured_s)}")
-    if two_phase.duration_saved_s is not None and two_phase.duration_saved_s > 0:
+    if two_phase.valid:
+        n_held_out = two_phase.n_measured - two_phase.n_law
+        asked = f"{two_phase.n_law:,} fitted, {n_held_out:,} held out"
+        yield wide("queries measured", f"{asked}, {duration(two_phase.duration_measured_s)}")
+    else:
+        asked = f"{two_phase.n_measured:,} of {two_phase.n_planned:,}"
+        yield wide("queries measured", f"{asked}, {duration(two_phase.duration_measured_s)}")
+    if two_phase.valid and two_phase.duration_saved_s is not None and two_phase.duration_saved_s > 0:
         yield wide("saved", duration(two_phase.duration_saved_s))
 
 

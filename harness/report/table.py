@@ -64,9 +64,11 @@ def table_of(summary: Summary) -> Table:
         counts.append(_row(summary, "thinking ended by force", _forced))
     power = _row(summary, f"{joules_label(summary, 'W')} while answering", _power)
     ordered = [*time, *counts, *energy] if summary.estimated else [*counts, *energy, *time, power]
-    caption = "Each figure is a mean or a total over its mode; below it, the 95 % interval over prompts."
-    if summary.two_phase is not None:
-        caption = f"{CHOSEN} {caption}"
+    caption = "Each figure is a mean or a total over its mode"
+    if summary.two_phase is None:
+        caption += "; below it, the 95 % interval over prompts."
+    else:
+        caption = f"{CHOSEN} {caption}."
     return Table(
         caption=caption,
         modes=tuple(mode.mode for mode in summary.modes),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.records import Boundary, Finding, FindingCode, Method, Summary
+from harness.records import Boundary, Cell, Finding, FindingCode, Method, Stopping, Summary, TwoPhase
 
 BOUNDARY = {
     Boundary.GPU_BOARD: "the GPU board",
@@ -68,8 +68,36 @@ def joules_label(summary: Summary, unit: str = "J") -> str:
     return f"{unit} ({estimated_words(summary)})" if summary.estimated else unit
 
 
+def models(cell: Cell) -> str:
+    """The model; of a pair both checkpoints, each with its modes."""
+    pair = cell.pair
+    if pair is None:
+        return cell.model
+    own = ", ".join(mode for mode in cell.modes if mode not in pair.modes)
+    return f"{cell.model} ({own}) and {pair.model} ({', '.join(pair.modes)})"
+
+
+def model_of(cell: Cell, mode: str) -> str:
+    """The checkpoint that answers in a mode."""
+    return cell.pair.model if cell.pair is not None and mode in cell.pair.modes else cell.model
+
+
 def subject(summary: Summary) -> str:
-    """The model and how it is executed, in one line."""
+    """The model, or both checkpoints of a pair, and how it is executed, in one line."""
     cell = summary.cell
-    quantization = "" if cell.quantization in ("", "none") else f", {cell.quantization}"
-    return f"{cell.model} ({cell.dtype}{quantization}) on {cell.engine.device}, {cell.engine.name}"
+    precision = cell.dtype if cell.quantization in ("", "none") else f"{cell.dtype}, {cell.quantization}"
+    named = f"{cell.model} ({precision})" if cell.pair is None else f"{models(cell)}, {precision}"
+    return f"{named} on {cell.engine.device}, {cell.engine.name}"
+
+
+def statistic(stopping: Stopping) -> str:
+    """What a run with `--until-ci` had to know, as a sentence names it: `the ratio of total joules (on over off)`."""
+    name, _, which = stopping.of.partition(", ")
+    return f"the {name} ({which})" if which else f"the {name}"
+
+
+def n_asked(two_phase: TwoPhase) -> str:
+    """`12 of 40 queries measured`, where a two-phase run is not complete; empty where it is."""
+    if two_phase.n_measured >= two_phase.n_planned:
+        return ""
+    return f"{two_phase.n_measured:,} of {two_phase.n_planned:,} queries measured"

@@ -11,17 +11,22 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Self
 
 from harness.errors import ScoringFailed, UsageError
 from harness.records import Score
 
 MODULE = "harness_own_scorer"
+LONGEST_S = 30.0
+"""For one answer."""
 SIGNATURE = "def right(answer: str, reference: str) -> bool | None"
 
 
@@ -65,13 +70,14 @@ class OwnScorer:
         """Ask the function.
 
         Raises:
-            ScoringFailed: It raised an error, or returned None.
+            ScoringFailed: It raised an error, took longer than `LONGEST_S`, or returned None.
             UsageError: It returned something else than True, False or None.
         """
         label = self.identity.partition(" ")[0]
         try:
-            verdict = self.function(answer, reference)
-        except Exception as error:  # whatever is wrong, it is so for this answer alone
+            with _limited():
+                verdict = self.function(answer, reference)
+        except (Exception, SystemExit) as error:  # whatever is wrong, it is so for this answer alone
             raise ScoringFailed(f"{label}: {_one_line(error)}", "Correct it; no other answer is affected.") from error
         if verdict is None:
             raise ScoringFailed(f"{label} cannot say.", "Nothing: the answer counts as not scored.")
@@ -81,6 +87,25 @@ class OwnScorer:
                 f"Write it as `{SIGNATURE}`; `bool(...)` makes a verdict of a number.",
             )
         return Score(correct=verdict, extracted=None)
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Interrupts what takes too long, where signals can be had: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"took longer than {LONGEST_S:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _executed(path: str) -> tuple[ModuleType, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,13 +11,14 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from harness.analysis.two_phase import N_FITTED, N_HELD_OUT
 from harness.config import Catalogue, ModelEntry, RunSpec, load_catalogue
 from harness.environment.machine import visible_gpus
 from harness.environment.nvml import Nvml, open_nvml
 from harness.errors import EnvironmentFault, UsageError
 from harness.prompts.catalogue import parse
 from harness.protocols import Engine, Reasoning
-from harness.reasoning.switch import FamilyReasoning
+from harness.reasoning.switch import FamilyReasoning, budget_of
 from harness.records import Cell, EngineOptions, PairedCheckpoint, PromptSet
 from harness.scoring.catalogue import scorer_identity
 from harness.wiring.subject import Subject, subject_of
@@ -30,6 +32,8 @@ COUNT = 50
 LENGTHS_COUNT = 400
 """Prompts of a two-phase run, whose token counts cost a batch's share each."""
 LENGTHS_BATCH_SIZE = 32
+N_ONE_BY_ONE = N_FITTED + N_HELD_OUT
+"""Queries of a two-phase run that are measured all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +118,14 @@ def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntr
         seed=spec.seed,
         lengths_batch_size=(spec.batch_size or LENGTHS_BATCH_SIZE) if spec.two_phase else None,
     )
-    return [
+    for mode in cell.modes:
+        budget = budget_of(mode)
+        if budget is not None and budget >= cell.cap(mode):
+            raise UsageError(
+                f"--mode {mode}: at most {cell.cap(mode):,} new tokens end an answer before its budget is reached.",
+                f"Choose a budget below {cell.cap(mode):,}, or raise --max-new-tokens.",
+            )
+    jobs = [
         Job(
             cell=cell.model_copy(update={"repeat": repeat}),
             entry=entry,
@@ -127,6 +138,13 @@ def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntr
         )
         for repeat in range(spec.repeats)
     ]
+    n_alone = math.ceil(N_ONE_BY_ONE / len(cell.modes))
+    if spec.two_phase and jobs and jobs[0].n_prompts < 2 * n_alone:
+        raise UsageError(
+            f"--two-phase measures about {n_alone} prompts one by one, so with {jobs[0].n_prompts} it saves nothing.",
+            f"Leave it out, or ask at least {2 * n_alone} (--num-prompts).",
+        )
+    return jobs
 
 
 def _resumed(spec: RunSpec, device: str, catalogue: Catalogue, cell: Cell) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from harness.analysis.energy_law import least_squares, student_quantile, terms
 from harness.analysis.two_phase import LengthFigures, held_out_test, law_prompts
 
-from .machine import LAW_J, LAW_S, PACKED_TOKENS_PER_S, batch_size, batched_s
+from .machine import LAW_J, LAW_S, PACKED_TOKENS_PER_S, batch_size, batched_s, repacked_s
 from .studies import CORRELATION, FloatArray, Intervals, studentized
 
 MODES = ("on", "off")
@@ -74,6 +75,8 @@ class Study:
     again: FloatArray
     """Output tokens of the measured prompts, fitted and then held out: another draw of their answers."""
     measured_j: FloatArray
+    counted_j: FloatArray
+    """Expected joules of all prompts at their counted lengths."""
 
     @staticmethod
     def drawn(world: World, n_prompts: int, rng: np.random.Generator) -> Study:
@@ -85,7 +88,7 @@ class Study:
         again = world.lengths(own[both], rng)
         scatter = np.array([world.scatter, world.scatter if world.scatter_off is None else world.scatter_off])
         measured_j = world.energy_j(p[both], again) * (1 + scatter * rng.standard_normal(again.shape))
-        return Study(p, counted, fitted, held_out, again, measured_j)
+        return Study(p, counted, fitted, held_out, again, measured_j, world.energy_j(p, counted))
 
 
 @dataclass(slots=True)
@@ -95,32 +98,50 @@ class Studies:
     x_j: list[FloatArray] = field(default_factory=list)
     y_j: list[FloatArray] = field(default_factory=list)
     law_width: list[float] = field(default_factory=list)
+    law_error: list[float] = field(default_factory=list)
+    """Of the log of the ratio over the very prompts of a study: the law's part alone."""
     passed: list[bool] = field(default_factory=list)
     first_s: list[float] = field(default_factory=list)
+    static_s: list[float] = field(default_factory=list)
+    """The first phase if every batch ran until its longest answer ended."""
     second_s: list[float] = field(default_factory=list)
     everything_s: list[float] = field(default_factory=list)
     packed_s: list[float] = field(default_factory=list)
 
-    def add(self, study: Study, held_out_dearer: float) -> None:
-        """Both phases' figures of one study; `held_out_dearer` as in `simulate`."""
+    def add(self, study: Study, held_out_dearer: float, *, factors: bool = True) -> None:
+        """Both phases' figures of one study; `held_out_dearer` and `factors` as in `simulate`."""
         p, counted, again, held_out = study.p, study.counted, study.again, study.held_out
         n, n_prompts = len(study.fitted), len(study.p)
         both = np.concatenate((study.fitted, held_out))
-        fit = least_squares(study.measured_j[:n].T.ravel(), np.tile(p[study.fitted], 2), again[:n].T.ravel())
+        # The off mode, the second column, is the base.
+        modes = np.repeat((0, 1), n)
+        places = (1, 0) if factors else (0, 0)
+        fit = least_squares(
+            study.measured_j[:n].T.ravel(), np.tile(p[study.fitted], 2), again[:n].T.ravel(), np.array(places)[modes]
+        )
         tested_j = study.measured_j[n:] * np.array([1 + held_out_dearer, 1.0])
         tests = [
-            held_out_test(fit, np.arange(2 * n) // n == m, tested_j[:, m], p[held_out], again[n:, m], n_modes=2)
+            held_out_test(fit, modes == m, tested_j[:, m], p[held_out], again[n:, m], place=places[m], n_modes=2)
             for m in range(2)
         ]
-        x, y = fit.predict(p, counted[:, 0]), fit.predict(p, counted[:, 1])
-        weights = np.concatenate((np.full(n_prompts, 1 / x.sum()), np.full(n_prompts, -1 / y.sum())))
-        law_sd = fit.sd_of_sum(weights, np.tile(p, 2), counted.T.ravel())
+        x, y = (fit.predict(p, counted[:, m], places[m]) for m in range(2))
+        above, under = (
+            fit.gradient(np.full(n_prompts, 1 / each.sum()), p, counted[:, m], places[m])
+            for m, each in enumerate((x, y))
+        )
+        law_sd = fit.sd(above - under)
         self.x_j.append(x)
         self.y_j.append(y)
         self.law_width.append(student_quantile(fit.n_degrees) * law_sd)
+        x_true, y_true = study.counted_j.sum(axis=0)
+        self.law_error.append(math.log(float((x.sum() / y.sum()) / (x_true / y_true))))
         self.passed.append(all(test.passed for test in tests))
         sizes = [batch_size(CAP), batch_size(float(counted[:, 1].max()))]
-        self.first_s.append(sum(batched_s(p, counted[:, m], sizes[m]) for m in range(2)))
+        # As the pipeline does it: what was long in the mode that came first, off, comes first in the other.
+        orders = [np.argsort(-counted[:, 1], kind="stable"), np.arange(n_prompts)]
+        ordered = [(p[order], counted[order, m], sizes[m]) for m, order in enumerate(orders)]
+        self.first_s.append(sum(repacked_s(*each, cap=CAP) for each in ordered))
+        self.static_s.append(sum(batched_s(*each) for each in ordered))
         self.packed_s.append(float(counted.sum()) / PACKED_TOKENS_PER_S)
         self.second_s.append(sum(float((terms(p[both], again[:, m]) @ LAW_S).sum()) for m in range(2)))
         self.everything_s.append(sum(float((terms(p, counted[:, m]) @ LAW_S).sum()) for m in range(2)))
@@ -133,11 +154,17 @@ class Studies:
         high = prompts.value * np.exp(np.hypot(np.log(prompts.high / prompts.value), width))
         return Intervals(prompts.value, low, high)
 
+    def law_holds(self) -> npt.NDArray[np.bool_]:
+        """Where the law's part alone holds the ratio over the very prompts of a study."""
+        return np.abs(self.law_error) <= np.array(self.law_width)
+
     def accepted(self) -> npt.NDArray[np.bool_]:
         return np.array(self.passed)
 
 
-def simulate(world: World, n_prompts: int, n_studies: int, seed: int, *, held_out_dearer: float = 0.0) -> Studies:
+def simulate(
+    world: World, n_prompts: int, n_studies: int, seed: int, *, held_out_dearer: float = 0.0, factors: bool = True
+) -> Studies:
     """Both phases of many studies.
 
     Args:
@@ -146,11 +173,12 @@ def simulate(world: World, n_prompts: int, n_studies: int, seed: int, *, held_ou
         n_studies: How many.
         seed: Of everything random.
         held_out_dearer: Relative, of the on mode's held-out queries: a law that is off by just this in one mode.
+        factors: Whether each mode has its own, as the analysis does it; otherwise one law predicts both.
     """
     rng = np.random.default_rng([seed, n_prompts, round(world.log_sd * 10), int(world.on_tokens)])
     studies = Studies()
     for _ in range(n_studies):
-        studies.add(Study.drawn(world, n_prompts, rng), held_out_dearer)
+        studies.add(Study.drawn(world, n_prompts, rng), held_out_dearer, factors=factors)
     return studies
 
 
