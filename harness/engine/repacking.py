@@ -6,8 +6,10 @@ longer than a prompt and a whole answer. Answers that are not done go on in the 
 appended to their prompts.
 
 Half, because each turn reads its inputs anew. In `scripts/check_statistics/machine.py`'s model of an 8 B model, 32 rows
-at log-normal lengths (log sd 0.3 to 0.9, means of 500 to 4,000 tokens), half takes the least time or within 2 % of it;
-a quarter takes up to 8 % more, three quarters up to 12 %.
+at log-normal lengths (log sd 0.3 to 0.9, means of 500 to 4,000 tokens), half takes the least time or within 3 % of it;
+a quarter takes up to 8 % more, three quarters up to 12 %. It does not pay where reading a token costs nearly as much as
+writing one and answers are short, as with the embedded model on a CPU: 0.7 times the tokens per second of static
+batches.
 
 Knows token ids. Must not know models, modes or clocks.
 """
