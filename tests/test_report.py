@@ -337,7 +337,7 @@ def test_an_invalid_comparison_is_words_and_no_figure() -> None:
     assert "joules" not in rows
     assert "budget:256 over off, joules" in rows  # which is another comparison, and holds
     for row in (row for table in receipt.study for row in table.rows):
-        expected = "no comparison" if row.label == "verdict" else "–"
+        expected = "no comparison" if row.label == "the cost differs" else "–"
         assert row.figures[0].value == expected, row.label
     terminal = " ".join(re.sub(r"[┃│]", "", printed(receipt, 60)).split())
     assert "the switch changed nothing" in terminal

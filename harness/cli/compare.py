@@ -29,7 +29,13 @@ def add_parser(subparsers: Subparsers) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", nargs="+", metavar="RUN", help="a path, a run id, or latest; the first is the base")
+    parser.add_argument(
+        "run",
+        nargs="*",
+        default=["latest"],
+        metavar="RUN",
+        help="a path, a run id, or latest (default); the first is the base",
+    )
     parser.add_argument("--reference", choices=("aies", "mlenergy"), help="beside the rows that they published")
     parser.add_argument("--output", type=Path, metavar="FILE.html", help="default: compare.html in the last RUN")
     parser.add_argument("--output-dir", default="results", metavar="DIR", help="where run ids are looked up")
@@ -58,13 +64,14 @@ def main(options: argparse.Namespace) -> int:
             "Name another RUN, or measure with --mode off,on.",
         )
     page = options.output or runs[-1] / "compare.html"
-    comparing.write_page(page, sides, [*who, *between])
     leads = [*who, *modes, *between]
+    console = PatientConsole(highlight=False)
     if options.markdown:
         print(render_leads(leads))
     else:
-        console = PatientConsole(highlight=False)
         print_leads(console, leads)
+    comparing.write_page(page, sides, [*who, *between])  # last: what is said can be read all the same
+    if not options.markdown:
         console.print()
         console.print("Page: ", shown(str(page), style="cyan"), sep="", soft_wrap=True)
     return comparing.exit_code(sides, matches)

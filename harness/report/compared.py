@@ -36,7 +36,7 @@ class Verdict(StrEnum):
 
     INVALID = "no comparison"
     UNKNOWN = "unknown"
-    REAL = "real"
+    REAL = "yes"
     UNCERTAIN = "not certain"
     SAME = "not told apart"
 
@@ -243,10 +243,11 @@ def _buys(comparison: Comparison, above: str, below: str, *, estimated: bool) ->
 def _real(comparison: Comparison, ratio: Estimate, estimated: bool) -> str:
     found = verdict(comparison, estimated=estimated)
     text = {
-        Verdict.REAL: "Yes: 1 lies outside the interval, with the known errors of sensor and repeats added.",
-        Verdict.UNCERTAIN: "Not certain: 1 lies outside the interval over prompts, but the errors of sensor or "
-        "repeats reach it.",
-        Verdict.SAME: "Not told apart: 1 lies inside the interval.",
+        Verdict.REAL: "Yes: equal cost (a ratio of 1) lies outside the interval, with the known errors of sensor and "
+        "repeats added.",
+        Verdict.UNCERTAIN: "Not certain: equal cost (a ratio of 1) lies outside the interval over prompts, but the "
+        "errors of sensor or repeats reach it.",
+        Verdict.SAME: "Not told apart: equal cost (a ratio of 1) lies inside the interval.",
     }.get(found, "Unknown: there is no interval.")
     if ratio.half_width_runs is None:
         text += " How far a repeat would differ is unknown (one run)."

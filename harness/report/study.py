@@ -232,7 +232,7 @@ def _real(columns: Sequence[Compared]) -> list[TableRow]:
 
     known = [each for each in columns if each.comparison.smallest_detectable is not None]
     rows = [
-        TableRow(label="verdict", figures=tuple(Figure(value=_verdict(each).value) for each in columns)),
+        TableRow(label="the cost differs", figures=tuple(Figure(value=_verdict(each).value) for each in columns)),
         _row("prompts in both", columns, lambda each: Figure(value=f"{each.comparison.n_pairs:,}")),
         _row("sensor reading", columns, parts("half_width_reading")),
         _row("run to run", columns, parts("half_width_runs")),
