@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.analysis.bootstrap import column, mean_interval, per_success_interval, wilson_interval
+from harness.analysis.bootstrap import column, per_success_interval, ratio_interval, wilson_interval
 from harness.analysis.estimates import (
     Gains,
     divided,
@@ -143,7 +143,7 @@ def _tokens(counts: Sequence[int | None]) -> Estimate:
     mean = math.fsum(known) / len(known)
     if min(known) == max(known):
         return Estimate(value=mean)
-    interval = mean_interval(column(known))
+    interval = ratio_interval(column(known), np.ones(len(known)))  # no count is below zero
     return Estimate(value=mean, low=interval.low, high=interval.high, findings=interval.findings)
 
 

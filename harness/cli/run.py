@@ -42,7 +42,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "--mode", metavar="off,on,...", help="also low,medium,high,budget:N; default: off,on if it has both"
     )
     what.add_argument("--reasoning", metavar="NAME", help="how your own model is asked to think: qwen3, granite, ...")
-    what.add_argument("--prompts", metavar="SET|FILE|hub:ID@REV:COLUMN", help="chains, everyday, gsm8k, ..., or yours")
+    what.add_argument(
+        "--prompts",
+        metavar="SET|FILE|hub:ID@REV:COLUMN",
+        help="chains, everyday, gsm8k, ..., SET=FILE for a copy of one, or yours",
+    )
     what.add_argument("--num-prompts", type=int, metavar="N", help="a nested sample: 50 are inside 200")
     what.add_argument("--max-new-tokens", type=int, metavar="N", help="the same cap in every mode")
     what.add_argument("--protocol", metavar="NAME", help="paired (default), or another that `harness protocols` lists")
