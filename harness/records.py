@@ -564,6 +564,10 @@ class Cell(Record):
         """Directory name: the model, then the first 12 digits of the hash of everything."""
         return f"{slug(self.model)}-{content_hash(self)}"
 
+    def model_of(self, mode: str) -> str:
+        """The checkpoint that answers in `mode`."""
+        return self.pair.model if self.pair is not None and mode in self.pair.modes else self.model
+
     def cap(self, mode: str) -> int:
         """Most new tokens of a query in `mode`."""
         return self.caps.get(mode, self.max_new_tokens)

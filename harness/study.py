@@ -24,6 +24,7 @@ from harness.progress import Progress
 from harness.records import FindingCode, Summary, slug
 from harness.report.receipt import receipt_of
 from harness.report.terminal import PatientConsole, Place, print_receipt
+from harness.report.wording import models
 from harness.results import load_run
 from harness.store.run_directory import cells, run_path, writing
 from harness.wiring.jobs import Job, jobs_of
@@ -103,16 +104,16 @@ class Study:
         try:
             for job in jobs:
                 if len(jobs) > 1:
-                    console.rule(f"{job.cell.model}, repeat {job.cell.repeat + 1}")
+                    console.rule(f"{models(job.cell)}, repeat {job.cell.repeat + 1}")
                 try:
                     with Progress(console, job) as progress:
                         measure(job, self.path, progress, pilot_only=pilot_only, command=["harness", *sys.argv[1:]])
                 except OutOfMemory as error:
-                    failures.append((job.cell.model, error))
+                    failures.append((models(job.cell), error))
                 except HarnessError as error:
                     if len(jobs) == 1 or isinstance(error, StorageFull):
                         raise
-                    failures.append((job.cell.model, error))
+                    failures.append((models(job.cell), error))
         except KeyboardInterrupt:
             console.print("\nInterrupted. Every query whose energy was final is on disk.")
             console.print(f"Complete it: {program()} run --resume {self._name()}", soft_wrap=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.records import FindingCode, LengthRecord, PairedCheckpoint, Stopping
-from harness.results import load_cell
+from harness.results import load_cell, load_results
 from harness.schedule import TICKS_PER_BLOCK
 from harness.verify import verify
 from tests.synthetic_power import Power
@@ -81,6 +81,11 @@ def test_a_second_checkpoint_that_draws_more_idle_does_not_pay_for_it_in_net(tmp
         wanted_w = 2 * IDLE_W if query.mode == "off" else IDLE_W
         assert reading.power_idle_w == pytest.approx(wanted_w, rel=0.02)
         assert reading.energy_net_j == pytest.approx(0.0, abs=0.05 * wanted_w * query.duration_s + 0.5)
+
+
+def test_the_frame_names_the_checkpoint_that_answered(paired: Rig) -> None:
+    frame = load_results(paired.path)
+    assert set(zip(frame["mode"], frame["model"], strict=True)) == {("off", "other"), ("on", "scripted")}
 
 
 def test_the_facts_of_both_checkpoints_are_kept(paired: Rig) -> None:

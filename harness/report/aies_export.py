@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from harness.analysis.measured import QueryFigures, devices_by_session, figures_of
 from harness.errors import InvalidMeasurement
 from harness.records import Boundary, Cell, QueryRecord, RunManifest, Summary, slug
-from harness.report.wording import model_of, models
+from harness.report.wording import models
 from harness.units import J_PER_WH
 
 COLUMNS = (
@@ -102,7 +102,7 @@ class _Mode:
     @property
     def model(self) -> str:
         """The checkpoint that answered; a pair has two."""
-        return model_of(self.cell.summary.cell, self.name)
+        return self.cell.summary.cell.model_of(self.name)
 
     @property
     def state(self) -> str:

@@ -77,11 +77,6 @@ def models(cell: Cell) -> str:
     return f"{cell.model} ({own}) and {pair.model} ({', '.join(pair.modes)})"
 
 
-def model_of(cell: Cell, mode: str) -> str:
-    """The checkpoint that answers in a mode."""
-    return cell.pair.model if cell.pair is not None and mode in cell.pair.modes else cell.model
-
-
 def subject(summary: Summary) -> str:
     """The model, or both checkpoints of a pair, and how it is executed, in one line."""
     cell = summary.cell
