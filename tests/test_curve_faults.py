@@ -289,6 +289,21 @@ def test_a_counter_without_a_rhythm_says_how_little_is_known_there(offset_s: flo
     assert abs(curve.energy_j(start_s, end_s) - 4.0) <= 1.5 * (curve.half_width_j(start_s, end_s) or 0.0)
 
 
+@pytest.mark.parametrize("until_s", [2.15, 2.20, 2.225, 2.25, 2.30])
+def test_a_hole_that_hides_two_changes_ends_at_the_second(until_s: float) -> None:
+    """Polls are missing from 2.05 s on; the next shows the last change before it."""
+    changes_s = [0.0371 + 0.1 * index for index in range(40)]
+    seen = [time_s for time_s in changes_s if time_s < 2.05]
+    last = [time_s for time_s in changes_s if time_s < until_s][-1]
+    triples = [(time_s - 0.0002, time_s + 0.0003, 400.0 * time_s) for time_s in seen]
+    triples.append((2.05, until_s, 400.0 * last))
+    triples += [(time_s - 0.0002, time_s + 0.0003, 400.0 * time_s) for time_s in changes_s if time_s > until_s]
+    curve = curve_of(rows(0, *triples), channels=CHANNELS[:1])
+    for start_s, end_s in ((2.00, 2.14), (2.14, 2.34), (1.90, 2.20)):
+        error_j = abs(curve.energy_j(start_s, end_s) - 400.0 * (end_s - start_s))
+        assert error_j <= 1.5 * (curve.half_width_j(start_s, end_s) or 0.0)
+
+
 def test_the_rhythm_is_not_believed_against_a_bracket() -> None:
     """A counter that skipped its beat: the change is where it was seen, however late that is."""
     triples = [(0.0369 + 0.1 * index, 0.0374 + 0.1 * index, 40.0 * index) for index in range(40)]

@@ -12,6 +12,7 @@ import bisect
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,6 +45,8 @@ BLURRED = 0.2
 """Of the difference within a window, times its length: what an average puts on the wrong side of an instant."""
 N_PERIOD = 256
 """The first so many updates tell the sensor's period."""
+LATE_S = 0.002
+"""A tick whose ends are less certain than this was polled late."""
 SHORT_S = 0.02
 """A straight tick this short needs no knot in its middle."""
 
@@ -243,6 +246,11 @@ class CurveBuilder:
             self._edges_among(around),
             self._habit,
         )
+        late_s = max(tick.half_bracket_start_s, tick.half_bracket_end_s)
+        if late_s > LATE_S:
+            # Energy of a neighbour may be in this tick, and no account of the power can know where it belongs.
+            unknown_j2 = (late_s * tick.power_w / Z_95) ** 2
+            shape = replace(shape, covariance_j2=shape.covariance_j2 + unknown_j2 * np.eye(len(shape.covariance_j2)))
         self._shapes.append(shape)
         blind_j = 0.0 if self.channel.duration_window_s is None else shape.blind_j
         widths_j = Z_95 * np.sqrt(np.maximum(np.diag(shape.covariance_j2), 0.0))

@@ -7,6 +7,7 @@ its energy is unknown. Readings of power make a tick each.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ FILL_WINDOW_LONGEST_S = 0.5
 KEPT_S = 30.0
 N_RHYTHM, FEWEST_RHYTHM = 16, 6
 """Caught changes of a counter that tell its rhythm."""
+MOST_PERIODS = 3
+"""From the last prompt change: beyond, what the rhythm says is no better than the bracket."""
 LATE = 4.0
 """A change caught in so many times the usual bracket was polled late; the rhythm says where in it the change was."""
 
@@ -163,6 +166,7 @@ class CounterTicks:
             return
         last_s, last_half_s, last_j = last
         if value_j < last_j:
+            self._forget_rhythm()
             yield from self._filled(last_s, time_s, FindingCode.COUNTER_RESET)
         elif value_j - last_j > HIGHEST_W * (time_s - last_s):
             yield from self._filled(last_s, time_s, FindingCode.COUNTER_JUMPED)
@@ -182,20 +186,33 @@ class CounterTicks:
         that keeps a rhythm says better where it was: about whole periods after the last prompt one.
         """
         time_s, half_s = (time_before_s + time_after_s) / 2, (time_after_s - time_before_s) / 2
-        since_s = None if self._prompt_s is None else time_s - self._prompt_s
-        knows = len(self._periods_s) >= FEWEST_RHYTHM
-        n_periods = max(1, round((since_s or 0.0) / statistics.median(self._periods_s))) if knows else 1
-        if self._prompt_s is not None and knows and half_s > LATE * statistics.median(self._halves_s):
-            due_s = self._prompt_s + n_periods * statistics.median(self._periods_s)
-            # The scatter of whole periods, and the prompt change's own bracket.
-            scatter_s = 2 * statistics.pstdev(self._periods_s) + 2 * statistics.median(self._halves_s)
-            low_s, high_s = max(time_before_s, due_s - scatter_s), min(time_after_s, due_s + scatter_s)
-            return ((low_s + high_s) / 2, (high_s - low_s) / 2) if low_s < high_s else (time_s, half_s)
-        if since_s is not None and since_s < FROZEN_S:
-            self._periods_s.append(since_s / n_periods)
+        if self._prompt_s is None or len(self._periods_s) < FEWEST_RHYTHM:
+            self._learn(time_s, half_s, 1)
+            return time_s, half_s
+        period_s, usual_s = statistics.median(self._periods_s), statistics.median(self._halves_s)
+        if half_s <= LATE * usual_s:
+            self._learn(time_s, half_s, max(1, round((time_s - self._prompt_s) / period_s)))
+            return time_s, half_s
+        # The value is that of the last change before the poll, however many the machine slept through.
+        n_periods = math.floor((time_after_s - self._prompt_s) / period_s)
+        due_s = self._prompt_s + n_periods * period_s
+        scatter_s = 2 * statistics.pstdev(self._periods_s) * math.sqrt(max(n_periods, 1)) + 2 * usual_s
+        certain = due_s + scatter_s <= time_after_s <= due_s + period_s - scatter_s
+        low_s, high_s = max(due_s - scatter_s, time_before_s), due_s + scatter_s
+        if not 1 <= n_periods <= MOST_PERIODS or not certain or low_s >= high_s:
+            return time_s, half_s
+        return (low_s + high_s) / 2, (high_s - low_s) / 2
+
+    def _learn(self, time_s: float, half_s: float, n_periods: int) -> None:
+        """A change that was caught promptly tells the rhythm."""
+        if self._prompt_s is not None and time_s - self._prompt_s < FROZEN_S:
+            self._periods_s.append((time_s - self._prompt_s) / n_periods)
         self._halves_s.append(half_s)
         self._prompt_s = time_s
-        return time_s, half_s
+
+    def _forget_rhythm(self) -> None:
+        self._prompt_s = None
+        self._periods_s.clear()
 
     def take_power(self, time_before_s: float, time_after_s: float, value_w: float) -> Iterator[Tick]:
         """A poll of the power beside it, in order."""
