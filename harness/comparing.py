@@ -397,7 +397,7 @@ def write_page(path: Path, sides: Sequence[Side], leads: Sequence[Lead]) -> None
 
 def exit_code(sides: Sequence[Side], matches: Sequence[Match]) -> ExitCode:
     """4 where a mode or a comparison is invalid, of a cell's own or of two, or a two-phase figure does not hold."""
-    if any(mode.invalid for side in sides for mode in side.summary.modes):
+    if any(not_as_called(side.summary) for side in sides):
         return ExitCode.INVALID
     if any(side.summary.two_phase is not None and not side.summary.two_phase.valid for side in sides):
         return ExitCode.INVALID

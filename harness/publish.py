@@ -23,7 +23,7 @@ from harness.analysis.measured import (
 from harness.analysis.repeats import with_run_spread
 from harness.analysis.stopping import stopping_now, with_stopping
 from harness.analysis.summary import failed, summarise
-from harness.analysis.two_phase import law_prompts, two_phase
+from harness.analysis.two_phase import law_prompts, refused, two_phase
 from harness.attribution.baseline import Baseline
 from harness.errors import InvalidMeasurement
 from harness.meter.meter import rebuilt
@@ -36,7 +36,9 @@ from harness.records import (
     Finding,
     FindingCode,
     LengthRecord,
+    ModeFault,
     ModeSummary,
+    QueryRecord,
     RunManifest,
     Stopping,
     Summary,
@@ -128,7 +130,8 @@ def _summary(run: Path, results: CellResults) -> Summary:
         invalid=proof.invalid,
     )
     modes = tuple(mode.model_copy(update={"invalid": proof.invalid(mode.mode, mode.mode)}) for mode in summary.modes)
-    summary = summary.model_copy(update={"modes": modes})
+    faults = tuple(ModeFault(modes=tuple(sorted(fault.modes)), finding=fault.finding) for fault in proof.faults)
+    summary = summary.model_copy(update={"modes": modes, "faults": faults})
     stopping = _stopping(results, manifest)
     if stopping is not None:
         summary = with_stopping(summary, stopping)
@@ -147,12 +150,10 @@ def _summary(run: Path, results: CellResults) -> Summary:
 def _two_phased(summary: Summary, two_phase: TwoPhase | None, proof: Proof) -> Summary:
     """The summary of a two-phase run: the queries that were measured one by one are no sample of the prompts."""
     label = Finding(code=FindingCode.TWO_PHASE)
-    if two_phase is not None and two_phase.numerator is not None and two_phase.denominator is not None:
-        faults = proof.invalid(two_phase.numerator, two_phase.denominator)
-        if faults:
-            findings = (*two_phase.findings, *faults)
-            energy = Estimate(value=None, findings=findings)
-            two_phase = two_phase.model_copy(update={"valid": False, "energy": energy, "findings": findings})
+    if two_phase is not None:
+        compared = {two_phase.numerator, two_phase.denominator} - {None} or {mode.mode for mode in two_phase.modes}
+        faults = [fault.finding for fault in proof.faults if fault.modes & compared]
+        two_phase = refused(two_phase, faults) if faults else two_phase
     # Of the chosen queries these say nothing; what the two phases have to say of all prompts stands in their place.
     doubts = dict.fromkeys(finding for finding in summary.findings if finding.code not in OF_A_SAMPLE)
     if two_phase is not None:
@@ -202,8 +203,18 @@ def _proof(results: CellResults) -> Proof:
     """
     if not _is_ours(results.cell):
         return Proof()
+    # Of a two-phase run, the answers to all prompts; and those measured one by one, which share their seeds.
+    proofs = [_proof_of(results.cell, answers) for answers in (results.lengths, results.queries) if answers]
+    return Proof(
+        faults=tuple(dict.fromkeys(fault for proof in proofs for fault in proof.faults)),
+        doubts=tuple(dict.fromkeys(doubt for proof in proofs for doubt in proof.doubts)),
+        thinking=proofs[0].thinking if proofs else (),
+    )
+
+
+def _proof_of(cell: Cell, answers: Sequence[QueryRecord | LengthRecord]) -> Proof:
     outputs: dict[str, list[ModeOutput]] = {}
-    for answer in results.lengths or results.queries:  # of a two-phase run, the answers to all prompts
+    for answer in answers:
         if answer.output is not None:
             outputs.setdefault(answer.mode, []).append(
                 ModeOutput(
@@ -216,7 +227,7 @@ def _proof(results: CellResults) -> Proof:
                     text=answer.output.text_sha256,
                 )
             )
-    return check_switch(results.cell, outputs=outputs)
+    return check_switch(cell, outputs=outputs)
 
 
 def _is_ours(cell: Cell) -> bool:

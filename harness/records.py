@@ -207,6 +207,11 @@ class FindingCode(StrEnum):
         "Not all queries that the two phases need were measured yet.",
         "Complete the run: `harness run --resume RUN`.",
     )
+    LAW_NOT_TESTED = (
+        "law_not_tested",
+        "Queries scatter so much about the energy law that a wrong one would pass: the two-phase figure is not valid.",
+        "Measure every prompt (leave `--two-phase` out), or prompts with longer answers.",
+    )
     LAW_NOT_HELD = (
         "law_not_held",
         "Queries that were kept out of the energy law's fit do not follow it, so the two-phase figure is not valid.",
@@ -1301,6 +1306,13 @@ class TwoPhase(Record):
     findings: tuple[Finding, ...] = ()
 
 
+class ModeFault(Record):
+    """What a mode, or two modes that gave the same, did against its name. Nothing with it may be compared."""
+
+    modes: tuple[str, ...]
+    finding: Finding
+
+
 class Summary(Record):
     """Everything that a receipt, a page or a gate reads of one cell at one site."""
 
@@ -1322,6 +1334,9 @@ class Summary(Record):
     law: EnergyLaw | None = Field(default=None, description="None: no joules, or too few queries")
     stopping: Stopping | None = None
     two_phase: TwoPhase | None = None
+    faults: tuple[ModeFault, ...] = Field(
+        default=(), description="of the switch, whether or not they are in a comparison"
+    )
     findings: tuple[Finding, ...]
     external: tuple[ExternalMeter, ...] = Field(default=(), description="without their queries")
     cross_checks: tuple[CrossCheck, ...] = ()

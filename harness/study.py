@@ -240,9 +240,7 @@ def exit_code(summaries: list[Summary]) -> ExitCode:
     modes = [mode for summary in summaries for mode in summary.modes]
     if any(mode.n_without_energy for mode in modes):
         return ExitCode.INVALID
-    if any(mode.invalid for mode in modes):
-        return ExitCode.INVALID
-    if any(comparison.invalid for summary in summaries for comparison in summary.comparisons):
+    if any(summary.faults for summary in summaries):
         return ExitCode.INVALID
     if any(summary.two_phase is not None and not summary.two_phase.valid for summary in summaries):
         return ExitCode.INVALID

@@ -20,11 +20,12 @@ from harness import comparing
 from harness.analysis.sequential import RATIO_INFLATION
 from harness.cli.parser import run_verb
 from harness.errors import ExitCode
-from harness.records import Comparison, FindingCode
+from harness.records import Comparison, Finding, FindingCode, ModeFault
 from harness.reference.report import reference_report
-from harness.report.compared import Verdict, verdict
+from harness.report.compared import Verdict, not_as_called, verdict
 from harness.report.markdown import render_leads
 from harness.report.page import Lead
+from harness.report.receipt import notices_of
 from harness.report.reference_lead import reference_lead
 from harness.report.study_terminal import print_leads
 from tests.synthetic_runs import run_of_queries, summary_of
@@ -199,8 +200,23 @@ def test_a_mode_that_is_not_what_it_is_called_is_exit_code_4_without_any_compari
     text = in_one_line(capsys.readouterr().out)
     assert "The mode off is not what it is called." in text
     assert "Not compared. No mode is what it is called." in text
-    assert run_verb(arguments[:2]) == ExitCode.USAGE  # one mode is no comparison, whatever it is
+    assert run_verb(arguments[:2]) == ExitCode.INVALID
+    assert run_verb(["compare", str(_alone(base).path)]) == ExitCode.USAGE  # one mode is no comparison
     assert run_verb(["compare", str(_alone(base).path), "--reference", "aies"]) == ExitCode.OK
+
+
+def test_two_modes_that_gave_the_same_are_told_although_no_comparison_sets_them_side_by_side(
+    base: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (side,) = comparing.sides_of([base.path])
+    finding = Finding(code=FindingCode.SAME_OUTPUT_IN_MODES, detail="budget:64 and on, 12 prompts")
+    summary = summary_of(run_of_queries(12, ("off", "budget:64", "on")), ("off", "budget:64", "on"))
+    summary = summary.model_copy(update={"faults": (ModeFault(modes=("budget:64", "on"), finding=finding),)})
+    side = replace(side, account=replace(side.account, summary=summary))
+    assert comparing.exit_code([side], []) == ExitCode.INVALID
+    assert set(not_as_called(summary)) == {"budget:64", "on"}
+    (notice,) = notices_of(summary)
+    assert notice.startswith("The modes budget:64 and on are not what they are called.")
 
 
 def test_the_title_names_the_mode_that_is_below_the_line(base: Run) -> None:

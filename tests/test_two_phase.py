@@ -18,7 +18,7 @@ from harness.analysis.bootstrap import (
 )
 from harness.analysis.energy_law import terms
 from harness.analysis.measured import QueryFigures
-from harness.analysis.two_phase import LIMIT_MOST, LengthFigures, law_prompts, two_phase
+from harness.analysis.two_phase import LIMIT_MOST, LengthFigures, law_prompts, refused, two_phase
 from harness.records import Estimate, Finding, FindingCode, Method, TwoPhase
 from scripts.check_statistics.worlds import Studies, Study, World, length_figures, simulate
 from tests.test_energy_law import LAW_J, figures
@@ -542,5 +542,22 @@ def test_what_was_counted_is_compared_over_all_prompts() -> None:
 def test_a_law_that_hardly_anything_could_contradict_is_not_used() -> None:
     result = study(scatter=0.4)
     assert not result.valid
-    assert FindingCode.LAW_NOT_HELD in codes(result.findings)
+    assert FindingCode.LAW_NOT_TESTED in codes(result.findings)
     assert max(mode.held_out_limit or 0.0 for mode in result.modes) > LIMIT_MOST
+
+
+def test_a_study_whose_modes_are_not_what_they_are_called_says_nothing() -> None:
+    whole = study(scatter=0.01)
+    fault = Finding(code=FindingCode.SAME_OUTPUT_IN_MODES)
+    result = refused(whole, [fault])
+    assert whole.valid
+    assert says_nothing(result)
+    assert fault in result.findings
+    assert (result.tokens.value, result.accuracy) == (None, None)
+
+
+@pytest.mark.parametrize("dearer", [-0.95, 30.0])
+def test_modes_that_no_factor_makes_alike_have_no_law(dearer: float) -> None:
+    result = study(dearer=dearer, dearer_fitted=True)
+    assert says_nothing(result)
+    assert FindingCode.LAW_NOT_HELD in codes(result.findings)

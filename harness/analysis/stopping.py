@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.analysis.measured import devices_by_session, figures_of, headline_readings, is_estimated
 from harness.analysis.sequential import inflation, stopping_of, widened, widened_comparison
 from harness.analysis.summary import failed
-from harness.records import Boundary, Estimate, ModeSummary, QueryRecord, Stopping, Summary
+from harness.records import Boundary, EnergyLaw, Estimate, ModeSummary, QueryRecord, Stopping, Summary
 
 
 def stopping_now(
@@ -39,14 +39,21 @@ def stopping_now(
 
 def with_stopping(summary: Summary, stopping: Stopping) -> Summary:
     """The summary of a run that could stop by itself: every interval over prompts widened for it."""
-    factor = inflation(stopping.n_prompts_most, one_mode=len(summary.cell.modes) == 1)
+    n_most = stopping.n_prompts_most
+    of_means, of_ratios = inflation(n_most, one_mode=True), inflation(n_most)
     return summary.model_copy(
         update={
             "stopping": stopping,
-            "modes": tuple(_widened_mode(mode, factor) for mode in summary.modes),
-            "comparisons": tuple(widened_comparison(comparison, factor) for comparison in summary.comparisons),
+            "modes": tuple(_widened_mode(mode, of_means) for mode in summary.modes),
+            "law": None if summary.law is None else _widened_law(summary.law, of_means),
+            "comparisons": tuple(widened_comparison(comparison, of_ratios) for comparison in summary.comparisons),
         }
     )
+
+
+def _widened_law(law: EnergyLaw, factor: float) -> EnergyLaw:
+    estimates = {name: value for name in EnergyLaw.model_fields if isinstance(value := getattr(law, name), Estimate)}
+    return law.model_copy(update={name: widened(value, factor, signed=True) for name, value in estimates.items()})
 
 
 def _widened_mode(mode: ModeSummary, factor: float) -> ModeSummary:

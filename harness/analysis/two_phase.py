@@ -70,6 +70,8 @@ LIMIT_MOST = 0.3
 """A test of the law that lets larger errors pass is none."""
 N_PROMPTS_LEAST = 5
 """Prompts of either kind, at least: each mode is tested on as many queries."""
+FACTOR_LEAST = 0.1
+"""A mode whose tokens are so much cheaper, or dearer, than another's follows another law: such a fit is none."""
 TWO_PHASE = Finding(code=FindingCode.TWO_PHASE)
 
 
@@ -259,6 +261,32 @@ def two_phase(
     )
 
 
+def refused(two_phase: TwoPhase, faults: Sequence[Finding]) -> TwoPhase:
+    """The same without a figure: the modes are not what they are called.
+
+    Args:
+        two_phase: Whatever it says.
+        faults: Why.
+    """
+    findings = (*two_phase.findings, *faults)
+    unknown = Estimate(value=None, findings=findings)
+    return two_phase.model_copy(
+        update={
+            "law": _no_law(two_phase.law.modes, two_phase.n_law, findings),
+            "modes": tuple(
+                mode.model_copy(update={"energy_j": unknown, "energy_per_correct_j": unknown})
+                for mode in two_phase.modes
+            ),
+            "energy": unknown,
+            "tokens": unknown,
+            "accuracy": None,
+            "duration_saved_s": None,
+            "valid": False,
+            "findings": findings,
+        }
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _HeldLaw:
     """A law that passed its test, and the estimates that follow from it."""
@@ -412,17 +440,14 @@ def _doubts_of_law(law: FittedLaw | None, tests: Mapping[str, HeldOutTest | None
         return (Finding(code=FindingCode.TOO_FEW_QUERIES, detail="too few measured queries for an energy law"),)
     untested = ", ".join(mode for mode, test in tests.items() if test is None)
     loose = {mode: test.limit for mode, test in tests.items() if test is not None and test.limit > LIMIT_MOST}
+    wide = ", ".join(f"{limit:.0%} in {mode}" for mode, limit in loose.items())
+    if not all(FACTOR_LEAST <= factor <= 1 / FACTOR_LEAST for factor in law.fit.factors.tolist()):
+        return (Finding(code=FindingCode.LAW_NOT_HELD, detail="modes differ by more than a law with a factor can say"),)
     broken = ", ".join(mode for mode, test in tests.items() if test is not None and not test.passed)
     detail = f"no query has joules that could check it in {untested}"
     return (
         *((Finding(code=FindingCode.LAW_NOT_CHECKED, detail=detail),) if untested else ()),
-        *(
-            Finding(
-                code=FindingCode.LAW_NOT_HELD,
-                detail=f"in {mode} queries scatter so much that a law wrong by {limit:.0%} would pass",
-            )
-            for mode, limit in loose.items()
-        ),
+        *((Finding(code=FindingCode.LAW_NOT_TESTED, detail=f"an error of {wide}"),) if wide else ()),
         *((Finding(code=FindingCode.LAW_NOT_HELD, detail=f"in {broken}"),) if broken else ()),
     )
 

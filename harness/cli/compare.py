@@ -58,7 +58,8 @@ def main(options: argparse.Namespace) -> int:
     who, modes, between = comparing.subject_leads(sides), comparing.mode_leads(sides), comparing.match_leads(matches)
     if options.reference is not None:
         between += comparing.reference_leads(sides, options.reference)
-    if len(sides) == 1 and len(sides[0].cell.modes) == 1 and options.reference is None:
+    alone = len(sides) == 1 and len(sides[0].cell.modes) == 1 and options.reference is None
+    if alone and not sides[0].summary.faults:
         raise UsageError(
             f"{runs[0].name} is one cell in one mode: there is nothing to compare it with.",
             "Name another RUN, or measure with --mode off,on.",

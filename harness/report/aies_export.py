@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from harness.analysis.measured import QueryFigures, devices_by_session, figures_of
 from harness.errors import InvalidMeasurement
 from harness.records import Boundary, Cell, QueryRecord, RunManifest, Summary, slug
+from harness.report.compared import not_as_called
 from harness.report.wording import models
 from harness.units import J_PER_WH
 
@@ -173,19 +174,10 @@ def _refuse(cell: ExportCell) -> None:
             f"Only some of the prompts of {name} were measured (two-phase), and they are no sample of all.",
             "Measure every prompt: leave `--two-phase` out.",
         )
-    for mode in summary.modes:
-        if mode.invalid:
-            raise InvalidMeasurement(
-                f"The mode {mode.mode} of {name} is not what it is called: {mode.invalid[0].code.sentence}",
-                mode.invalid[0].code.next_step,
-            )
-    for comparison in summary.comparisons:
-        if comparison.invalid:
-            raise InvalidMeasurement(
-                f"The modes {comparison.denominator} and {comparison.numerator} of {name} are not what their names "
-                f"say: {comparison.invalid[0].code.sentence}",
-                comparison.invalid[0].code.next_step,
-            )
+    for mode, why in not_as_called(summary).items():
+        raise InvalidMeasurement(
+            f"The mode {mode} of {name} is not what it is called: {why[0].code.sentence}", why[0].code.next_step
+        )
 
 
 def _row(mode: _Mode) -> dict[str, str]:

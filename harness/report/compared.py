@@ -106,6 +106,10 @@ def not_as_called(summary: Summary) -> dict[str, tuple[Finding, ...]]:
         if comparison.invalid and not found.keys() & set(pair):
             for mode in pair:
                 alike[mode] = (*alike.get(mode, ()), *comparison.invalid)
+    for fault in summary.faults:  # of two modes that no comparison sets side by side, too
+        if not found.keys() & set(fault.modes):
+            for mode in fault.modes:
+                alike[mode] = tuple(dict.fromkeys((*alike.get(mode, ()), fault.finding)))
     return found | alike
 
 

@@ -144,6 +144,12 @@ def notices_of(summary: Summary) -> tuple[str, ...]:
         new = [finding for finding in mode.invalid if finding not in said]
         if new:
             notices.append(f"The mode {mode.mode} is not what it is called. {reasons(new)}")
+            said += new
+    notices += [
+        f"The modes {listed(fault.modes)} are not what they are called. {reasons([fault.finding])}"
+        for fault in summary.faults
+        if fault.finding not in said
+    ]
     return tuple(notices)
 
 

@@ -18,7 +18,7 @@ from harness.environment.nvml import Nvml, open_nvml
 from harness.errors import EnvironmentFault, UsageError
 from harness.prompts.catalogue import parse
 from harness.protocols import Engine, Reasoning
-from harness.reasoning.switch import FamilyReasoning, budget_of
+from harness.reasoning.switch import FamilyReasoning, budget_end, budget_of
 from harness.records import Cell, EngineOptions, PairedCheckpoint, PromptSet
 from harness.scoring.catalogue import scorer_identity
 from harness.wiring.subject import Subject, subject_of
@@ -120,10 +120,14 @@ def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntr
     )
     for mode in cell.modes:
         budget = budget_of(mode)
-        if budget is not None and budget >= cell.cap(mode):
+        spec_of_mode = subject.pair_reasoning if mode in subject.pair_modes else subject.reasoning
+        if budget is None or spec_of_mode is None:
+            continue
+        room = cell.cap(mode) - len(budget_end(spec_of_mode).encode())  # at most so many tokens
+        if budget >= room:
             raise UsageError(
-                f"--mode {mode}: at most {cell.cap(mode):,} new tokens end an answer before its budget is reached.",
-                f"Choose a budget below {cell.cap(mode):,}, or raise --max-new-tokens.",
+                f"--mode {mode}: at most {cell.cap(mode):,} new tokens leave no room for an answer after its budget.",
+                f"Choose a budget below {room:,}, or raise --max-new-tokens.",
             )
     jobs = [
         Job(
