@@ -189,7 +189,10 @@ def test_fake_boards_are_characterized_together(tmp_path: Path, fake_nvml: Path)
         replace(fake.H100, uuid="GPU-mute", counter=False, power=False),
         replace(fake.H100, uuid="GPU-lost", lost_after_s=0.0),
     ]
-    cards = probed(tmp_path, fake_nvml, boards)
+    for _ in range(3):  # a busy machine catches too few of the slow board's ticks in time, and says so by None
+        cards = probed(tmp_path, fake_nvml, boards)
+        if cards[fake.RTX_4090.uuid].duration_tick_s is not None:
+            break
     assert list(cards) == [board.uuid for board in boards[:-1]]  # a lost board has no card
     h100, v100, ada, p100 = (cards[board.uuid] for board in boards[:4])
     assert (h100.name, h100.driver, h100.counter, h100.instant_power) == (fake.H100.name, "570.133.20", True, True)
