@@ -127,7 +127,7 @@ def test_one_half_of_a_pair_runs_alone_unless_asked_and_says_what_could_be(place
         ("plain", {"mode": "off,on"}, "--reasoning"),
         ("plain", {"mode": "budget:8"}, "modes of plain"),
         ("thinks", {"mode": "off,on", "two_phase": True}, "measure each alone"),
-        ("thinks", {"mode": "off,on", "protocol": "aies-v2"}, "modes under aies-v2"),
+        ("thinks", {"mode": "off,on", "protocol": "aies-v2"}, "modes of thinks under aies-v2"),
         ("thinks", {"protocol": "mlenergy-chat"}, "--protocol paired"),
         ("qwen3-tiny", {"protocol": "mlenergy-gpqa"}, "--protocol paired"),
         ("qwen3-tiny", {"scorer": "numerical"}, "Did you mean 'numeric'?"),

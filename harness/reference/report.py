@@ -66,11 +66,6 @@ class ReferenceReport:
     modes: tuple[ModeReference, ...]
     tolerance: float
 
-    @property
-    def matched(self) -> bool:
-        """Whether any mode has a row that matches in model and conditions."""
-        return any(mode.matches for mode in self.modes)
-
 
 def table_named(name: str) -> Table:
     """A table by name.

@@ -41,9 +41,9 @@ def subject_of(spec: RunSpec, catalogue: Catalogue, entry: ModelEntry) -> Subjec
     if entry.pair and not spec.preset.is_published and not all(family.allows(mode) for mode in asked):
         return _pair(spec, catalogue, entry, mechanism, asked)
     hint = "" if entry.reasoning else " If its family is known, name it: --reasoning qwen3."
-    whose = f"under {spec.protocol}" if spec.preset.is_published else f"of {entry.name}"
+    whose = f"{entry.name} under {spec.protocol}" if spec.preset.is_published else entry.name
     for mode in asked:
-        _require(family, mode, f" These are its modes {whose}.{hint}")
+        _require(family, mode, f" These are the modes of {whose}.{hint}")
     return Subject(entry=entry, reasoning=mechanism, modes=asked)
 
 
