@@ -15,11 +15,10 @@ from pathlib import Path
 
 from harness.analysis.comparison import compare, effort
 from harness.analysis.estimates import Gains, gains_of
-from harness.analysis.measured import QueryFigures, devices_by_session, figures_of
+from harness.analysis.figures import Figures, figures_in
 from harness.analysis.sequential import inflation, widened_comparison
-from harness.analysis.summary import failed
 from harness.errors import ExitCode, UsageError
-from harness.publish import Account, accounts
+from harness.publish import Account, accounts, shown_on_page
 from harness.records import Cell, Comparison, Estimate, Finding, FindingCode, ModeSummary, RunManifest, Summary
 from harness.reference.report import TableName, reference_report
 from harness.report.compared import not_as_called
@@ -287,28 +286,23 @@ class _Figures:
     """A side's answered queries by mode, and the gains of its devices."""
 
     site_id: str
-    by_mode: Mapping[str, list[QueryFigures]]
+    by_mode: Mapping[str, Figures]
     gains: Gains
 
     @classmethod
     def of(cls, side: Side) -> _Figures:
-        queries, headline = side.account.results.queries, side.summary.headline
-        devices = devices_by_session(queries, headline)
-        by_mode: dict[str, list[QueryFigures]] = {}
-        for query in sorted(queries, key=lambda each: each.prompt_index):
-            if not failed(query):
-                by_mode.setdefault(query.mode, []).append(figures_of(query, headline, devices[query.session]))
+        figures = figures_in(side.account.results.columns, side.summary.headline)
+        by_mode = {mode: figures.in_mode(mode) for mode in figures.mode.names}
         channels = () if side.manifest is None else side.manifest.channels
         return cls(site_id=side.summary.site_id, by_mode=by_mode, gains=gains_of(channels))
 
     def named_apart(self) -> _Figures:
         """Devices under names that no other machine has: `cpu-package-0` of two hosts are two devices."""
-        by_mode = {mode: [self._renamed(query) for query in queries] for mode, queries in self.by_mode.items()}
+        devices = dict.fromkeys(device for each in self.by_mode.values() for device, _ in each.by_device_j)
+        names = {device: self._name(device) for device in devices}
+        by_mode = {mode: each.renamed(names) for mode, each in self.by_mode.items()}
         gains = {(self._name(device), method): gain for (device, method), gain in self.gains.items()}
         return replace(self, by_mode=by_mode, gains=gains)
-
-    def _renamed(self, query: QueryFigures) -> QueryFigures:
-        return replace(query, devices=tuple(replace(each, device=self._name(each.device)) for each in query.devices))
 
     def _name(self, device: str) -> str:
         return device if device.startswith(GPU) else f"{self.site_id}/{device}"
@@ -378,17 +372,21 @@ def write_page(path: Path, sides: Sequence[Side], leads: Sequence[Lead]) -> None
     Raises:
         StorageFull: It cannot be written.
     """
-    cells = [
-        PageCell(
-            summary=side.summary,
-            queries=side.account.results.queries,
-            facts=facts_of(side.summary, side.manifest, side.account.results.sampler),
-            command=command_of(side.manifest),
-            label=side.label if len(sides) > 1 else "",
-            lengths=side.account.results.lengths,
+    cells = []
+    for side in sides:
+        results = side.account.results
+        shown = shown_on_page(results)
+        cells.append(
+            PageCell(
+                summary=side.summary,
+                queries=shown.queries,
+                n_queries=shown.n_queries,
+                facts=(*shown.facts, *facts_of(side.summary, side.manifest, results.sampler)),
+                command=command_of(side.manifest),
+                label=side.label if len(sides) > 1 else "",
+                lengths=results.lengths,
+            )
         )
-        for side in sides
-    ]
     title = " and ".join(dict.fromkeys(side.run.name for side in sides))
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -298,15 +298,32 @@ def validated(kind: type[RecordType], fields: object, where: str) -> RecordType:
             place: Any = kind
             for part in first["loc"][:-1]:
                 annotation = place.model_fields[part].annotation if isinstance(part, str) else None
-                place = annotation if isinstance(annotation, type) and issubclass(annotation, Record) else place
+                for each in (annotation, *get_args(annotation)):  # of a tuple of records, the record
+                    place = each if isinstance(each, type) and issubclass(each, Record) else place
             raise UnknownName("key", str(first["loc"][-1]), place.model_fields, f" In {where}.") from error
         raise UsageError(
-            f"{key or where}: {first['msg'].lower()}, not {first.get('input')!r}.", f"Correct it in {where}."
+            f"{key or where}: {first['msg'].removeprefix('Value error, ').lower()}, not {first.get('input')!r}.",
+            f"Correct it in {where}.",
         ) from error
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's booleans: true and false only, so that `off` and `on` are names of modes, as people write them."""
+    """YAML 1.2's booleans: true and false only, so that `off` and `on` are names of modes, as people write them.
+
+    A key that stands twice is refused, as YAML 1.2 has it: the first would be gone without a word.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
+        """A mapping, each key once; what `<<` merges in may be overridden."""
+        known: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in known:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key {key.value!r} stands twice in one mapping", problem_mark=key.start_mark
+                    )
+                known.add(key.value)
+        return super().construct_mapping(node, deep=deep)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -326,7 +343,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         fields = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError: bytes that are no text, or a date that does not exist
         raise UsageError(f"{path} is not YAML: {error}", "Correct it.") from error
     if not isinstance(fields, dict):
         raise UsageError(f"{path} holds no keys.", "A run file is a mapping such as `model: qwen3-8b`.")

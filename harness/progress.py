@@ -29,13 +29,19 @@ STAGES = {
 
 
 class Progress(Observer):
-    """Shows one session on a console."""
+    """Shows one session on a console.
 
-    def __init__(self, console: Console, job: Job) -> None:
+    Args:
+        console: What it is shown on.
+        job: The session's cell.
+        forecast: Whether to tell what the pilots foretell.
+    """
+
+    def __init__(self, console: Console, job: Job, *, forecast: bool = True) -> None:
         self._console = console
         self._job = job
         self._pilots: list[QueryRecord] = []
-        self._told = False
+        self._told = not forecast
         self._is_measuring = False
         self._bar = Bar(
             TextColumn("{task.description}"),

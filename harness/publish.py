@@ -5,30 +5,28 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from harness.analysis.estimates import gains_of
+from harness.analysis.figures import figures_in, headline_rows, is_estimated_in, own_finding
 from harness.analysis.lengths import length_figures
-from harness.analysis.measured import (
-    THINKING_TOKENS,
-    devices_by_session,
-    figures_of,
-    headline_readings,
-    is_estimated,
-)
+from harness.analysis.measured import THINKING_TOKENS
 from harness.analysis.repeats import with_run_spread
 from harness.analysis.stopping import stopping_now, with_stopping
-from harness.analysis.summary import failed, summarise
+from harness.analysis.summary import summarise
 from harness.analysis.two_phase import law_prompts, refused, two_phase
 from harness.attribution.baseline import Baseline
 from harness.errors import InvalidMeasurement
 from harness.meter.meter import rebuilt
 from harness.presets import PAIRED
-from harness.reasoning.proof import ModeOutput, Proof, check_switch
+from harness.reasoning.outputs import ModeOutput, ModeOutputs
+from harness.reasoning.proof import Proof, check_switch
 from harness.records import (
     Boundary,
     Cell,
@@ -38,15 +36,17 @@ from harness.records import (
     LengthRecord,
     ModeFault,
     ModeSummary,
+    QueryColumns,
     QueryRecord,
     RunManifest,
     Stopping,
     Summary,
     TwoPhase,
 )
-from harness.report.facts import command_of, facts_of
-from harness.report.page import PageCell, render_page
+from harness.report.facts import Fact, FactGroup, command_of, facts_of
+from harness.report.page import Lead, PageCell, render_page
 from harness.report.trace import Trace
+from harness.report.trail import Trail, trails
 from harness.results import CellResults, load_run
 from harness.store.run_directory import writing
 
@@ -90,8 +90,13 @@ def accounts(run: Path) -> list[Account]:
     ]
 
 
-def publish(run: Path, measured: Sequence[Account]) -> Path:
+def publish(run: Path, measured: Sequence[Account], footprints: Sequence[Lead | None] = ()) -> Path:
     """Write `summary.json` beside each cell and the page of the run, and return the page's path.
+
+    Args:
+        run: Where they go.
+        measured: The run's cells.
+        footprints: Of each cell, where they were asked for.
 
     Raises:
         StorageFull: They cannot be written; nothing that was measured is touched.
@@ -101,8 +106,28 @@ def publish(run: Path, measured: Sequence[Account]) -> Path:
         for account in measured:
             path = account.results.directory.path / "summary.json"
             path.write_text(account.summary.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        page.write_text(render_page([_page_cell(account) for account in measured]), encoding="utf-8")
+        leads = footprints or [None] * len(measured)
+        shown = [_page_cell(account, lead) for account, lead in zip(measured, leads, strict=True)]
+        page.write_text(render_page(shown), encoding="utf-8")
     return page
+
+
+def publish_together(page: Path, measured: Sequence[Account], footprints: Sequence[Lead | None] = ()) -> None:
+    """Write one page of several runs' cells.
+
+    Args:
+        page: Where it goes.
+        measured: The cells.
+        footprints: Of each cell, where they were asked for.
+
+    Raises:
+        StorageFull: It cannot be written.
+    """
+    title = f"{len(measured)} cells of {len({account.summary.run_id for account in measured})} runs"
+    leads = footprints or [None] * len(measured)
+    shown = [_page_cell(account, lead) for account, lead in zip(measured, leads, strict=True)]
+    with writing(page.parent):
+        page.write_text(render_page(shown, title=title), encoding="utf-8")
 
 
 def _summary(run: Path, results: CellResults) -> Summary:
@@ -112,7 +137,7 @@ def _summary(run: Path, results: CellResults) -> Summary:
     proof = _proof(results)
     summary = summarise(
         results.cell,
-        results.queries,
+        results.columns,
         run_id=run.name,
         site_id=results.site_id,
         headline=manifest.headline,
@@ -120,7 +145,7 @@ def _summary(run: Path, results: CellResults) -> Summary:
         tariff_per_kwh=manifest.tariff_per_kwh,
         n_prompts_planned=manifest.n_prompts,
         power_idle_w=_idle_power(results, manifest.headline),
-        n_sessions=len({query.session for query in results.queries}),
+        n_sessions=len(np.unique(results.columns.session)),
         findings=(
             *results.findings,
             *proof.findings,
@@ -204,7 +229,11 @@ def _proof(results: CellResults) -> Proof:
     if not _is_ours(results.cell):
         return Proof()
     # Of a two-phase run, the answers to all prompts; and those measured one by one, which share their seeds.
-    proofs = [_proof_of(results.cell, answers) for answers in (results.lengths, results.queries) if answers]
+    outputs: list[Mapping[str, Sequence[ModeOutput] | ModeOutputs]] = [
+        _outputs_of_lengths(results.lengths),
+        _outputs_of_queries(results.columns),
+    ]
+    proofs = [check_switch(results.cell, outputs=each) for each in outputs if each]
     return Proof(
         faults=tuple(dict.fromkeys(fault for proof in proofs for fault in proof.faults)),
         doubts=tuple(dict.fromkeys(doubt for proof in proofs for doubt in proof.doubts)),
@@ -212,9 +241,9 @@ def _proof(results: CellResults) -> Proof:
     )
 
 
-def _proof_of(cell: Cell, answers: Sequence[QueryRecord | LengthRecord]) -> Proof:
+def _outputs_of_lengths(lengths: Sequence[LengthRecord]) -> dict[str, list[ModeOutput]]:
     outputs: dict[str, list[ModeOutput]] = {}
-    for answer in answers:
+    for answer in lengths:
         if answer.output is not None:
             outputs.setdefault(answer.mode, []).append(
                 ModeOutput(
@@ -227,7 +256,22 @@ def _proof_of(cell: Cell, answers: Sequence[QueryRecord | LengthRecord]) -> Proo
                     text=answer.output.text_sha256,
                 )
             )
-    return check_switch(cell, outputs=outputs)
+    return outputs
+
+
+def _outputs_of_queries(queries: QueryColumns) -> dict[str, ModeOutputs]:
+    names = list(queries.finish_reason.names)
+    everything = ModeOutputs(
+        prompt=queries.prompt.codes,
+        thinking_tokens=np.nan_to_num(queries.sizes.get(THINKING_TOKENS, np.zeros(len(queries)))).astype(np.int64),
+        holds_text=queries.thought,
+        cut=queries.finish_reason.codes == (names.index("length") if "length" in names else -2),
+        forced=own_finding(queries, FindingCode.BUDGET_REACHED),
+        rendered=queries.rendered,
+        text=queries.text,
+    )
+    rows = {mode: queries.answered & (queries.mode.codes == code) for code, mode in enumerate(queries.mode.names)}
+    return {mode: everything.at(each) for mode, each in rows.items() if each.any()}
 
 
 def _is_ours(cell: Cell) -> bool:
@@ -249,7 +293,7 @@ def _stopping(results: CellResults, manifest: RunManifest) -> Stopping | None:
     if manifest.until_ci is None:
         return None
     return stopping_now(
-        results.queries,
+        results.columns,
         modes=results.cell.modes,
         headline=manifest.headline,
         target=manifest.until_ci,
@@ -264,27 +308,30 @@ def _two_phase(results: CellResults, manifest: RunManifest) -> TwoPhase | None:
     if cell.lengths_batch_size is None or not lengths:
         return None
     chosen = law_prompts(lengths, modes=cell.modes, seed=cell.seed)
-    devices = devices_by_session(results.queries, manifest.headline)
-    answered = [query for query in results.queries if not failed(query)]
     failures = Counter(length.mode for length in results.lengths if length.output is None)
-    intervals = [interval for session in results.sessions for interval in session.intervals]
+    intervals = [interval for session in results.sessions for interval in session.stretches]
+    queries = results.columns
     return two_phase(
         lengths,
-        [figures_of(query, manifest.headline, devices[query.session]) for query in answered],
+        figures_in(queries, manifest.headline),
         chosen,
         gains_of(manifest.channels),
         modes=cell.modes,
-        asked={(query.prompt_id, query.mode) for query in results.queries},
+        asked=_asked(queries),
         n_failed={mode: failures[mode] for mode in cell.modes},
         batch_size=cell.lengths_batch_size,
         duration_batched_s=math.fsum(
             interval.time_end_s - interval.time_start_s for interval in intervals if interval.name == "lengths"
         ),
-        duration_measured_s=math.fsum(query.duration_s for query in results.queries),
-        estimated=is_estimated(
-            reading for query in results.queries for reading in headline_readings(query, manifest.headline)
-        ),
+        duration_measured_s=float((queries.time_end_s - queries.time_start_s).sum()),
+        estimated=is_estimated_in(queries, headline_rows(queries, manifest.headline)),
     )
+
+
+def _asked(queries: QueryColumns) -> set[tuple[str, str]]:
+    """Prompt and mode of each query."""
+    codes = zip(queries.prompt.codes.tolist(), queries.mode.codes.tolist(), strict=True)
+    return {(queries.prompt.names[prompt], queries.mode.names[mode]) for prompt, mode in codes}
 
 
 def _idle_power(results: CellResults, headline: Boundary) -> Estimate:
@@ -304,17 +351,77 @@ def _half_width_w(idle: Sequence[Baseline]) -> float | None:
     return float(np.hypot.reduce(widths)) if len(widths) == len(idle) else None
 
 
-def _page_cell(account: Account) -> PageCell:
+N_ON_PAGE = 10_000
+"""Queries up to which the page holds them all; a page of more is slow to make, to load and to look at."""
+N_PROMPTS_FIRST, N_PROMPTS_DRAWN = 500, 1_500
+"""Of a larger run the page holds the first prompts, for its list, and others drawn at random, for its charts."""
+SEED_ON_PAGE = 20261129
+N_SEGMENTS_DRAWN = 5_000
+"""Files of raw readings, two seconds or more each, up to which a session's power is drawn."""
+
+
+def _page_cell(account: Account, footprint: Lead | None = None) -> PageCell:
     results = account.results
+    shown = shown_on_page(results)
     return PageCell(
         summary=account.summary,
-        queries=results.queries,
+        queries=shown.queries,
+        n_queries=shown.n_queries,
         lengths=results.lengths,
         traces=_traces(results),
-        intervals=[interval for session in results.sessions for interval in session.intervals],
-        facts=facts_of(account.summary, results.manifest, results.sampler),
+        intervals=[interval for session in results.sessions for interval in session.stretches],
+        facts=(*shown.facts, *facts_of(account.summary, results.manifest, results.sampler)),
         command=command_of(results.manifest) or shlex.join(["harness", "run"]),
+        trails_of=partial(_trails, results),
+        footprint=footprint,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """The queries of a cell that a page lists and draws. `n_queries` is None where they are all."""
+
+    queries: Sequence[QueryRecord]
+    n_queries: int | None = None
+    facts: tuple[FactGroup, ...] = ()
+    """Says so where they are not all."""
+
+
+def shown_on_page(results: CellResults) -> Shown:
+    """All queries of a cell, or of a large one some of them: whole prompts, the same ones each time."""
+    n_queries = len(results.columns)
+    if n_queries <= N_ON_PAGE:
+        return Shown(queries=results.queries)
+    queries = results.queries_at(_rows_on_page(results.columns))
+    text = (
+        f"All figures are of {n_queries:,} queries. List and charts show {len(queries):,} of them: "
+        f"the first {N_PROMPTS_FIRST:,} prompts, and {N_PROMPTS_DRAWN:,} at random. All are in queries.jsonl."
+    )
+    facts = (FactGroup(title="This page", facts=(Fact(label="Queries", text=text),)),)
+    return Shown(queries=queries, n_queries=n_queries, facts=facts)
+
+
+def _rows_on_page(queries: QueryColumns) -> list[int]:
+    """Whole prompts of a large run: the first ones, and some of the others at random, the same ones each time."""
+    in_order = queries.prompt.codes[np.argsort(queries.prompt_index, kind="stable")]
+    codes, places = np.unique(in_order, return_index=True)
+    prompts = codes[np.argsort(places)]
+    others = np.random.default_rng(SEED_ON_PAGE).permutation(prompts[N_PROMPTS_FIRST:])[:N_PROMPTS_DRAWN]
+    shown = np.zeros(len(queries.prompt.names), dtype=np.bool_)
+    shown[prompts[:N_PROMPTS_FIRST]] = True
+    shown[others] = True
+    rows: list[int] = np.flatnonzero(shown[queries.prompt.codes]).tolist()
+    return rows
+
+
+def _trails(results: CellResults, queries: Sequence[QueryRecord]) -> dict[tuple[str, str], tuple[Trail, ...]]:
+    """The sensor's readings around some queries, by (prompt_id, mode)."""
+    found: dict[tuple[str, str], tuple[Trail, ...]] = {}
+    for session in results.sessions:
+        own = [query for query in queries if query.session == session.number]
+        if own and session.manifest is not None:
+            found |= trails(session.manifest.channels, results.directory.segments(session.number), own)
+    return found
 
 
 def _traces(results: CellResults) -> list[Trace]:
@@ -322,7 +429,8 @@ def _traces(results: CellResults) -> list[Trace]:
     for session in results.sessions:
         if session.manifest is None:
             continue
-        for curve in rebuilt(session.manifest.channels, results.directory.segments(session.number), shaped=False):
+        segments = islice(results.directory.segments(session.number), N_SEGMENTS_DRAWN)
+        for curve in rebuilt(session.manifest.channels, segments, shaped=False):
             lengths_s = np.diff(curve.time_s)
             if len(lengths_s) == 0:
                 continue

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # numpy costs a tenth of a second at start, and only two anno
 
     FloatArray = npt.NDArray[np.float64]
     IntArray = npt.NDArray[np.int64]
+    BoolArray = npt.NDArray[np.bool_]
 
 SCHEMA_VERSION = 1
 """Of every file in a run directory. It stays 1 until the first release."""
@@ -872,6 +874,99 @@ class QueryRecord(Record):
     def duration_s(self) -> float:
         """Length of the query's span."""
         return self.time_end_s - self.time_start_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextColumn:
+    """Text as numbers: `codes` are places in `names`; -1: none."""
+
+    codes: IntArray
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseColumns:
+    """Phases of readings, one row each; `reading` is a row of `ReadingColumns`."""
+
+    reading: IntArray
+    name: TextColumn
+    time_start_s: FloatArray
+    time_end_s: FloatArray
+    energy_gross_j: FloatArray
+    energy_gross_half_width_j: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingColumns:
+    """Doubts, one row each; `owner` is a row of the queries, `reading` one of their readings or -1: the query's own.
+
+    A query's own come before those of its readings.
+    """
+
+    owner: IntArray
+    reading: IntArray
+    code: TextColumn
+    detail: TextColumn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingColumns:
+    """Readings, one row each, in the order of their owners; `owner` is a row of the queries or the intervals."""
+
+    owner: IntArray
+    device: TextColumn
+    boundary: TextColumn
+    method: TextColumn
+    time_start_s: FloatArray
+    time_end_s: FloatArray
+    energy_gross_j: FloatArray
+    energy_gross_half_width_j: FloatArray
+    power_idle_w: FloatArray
+    energy_net_j: FloatArray
+    energy_net_half_width_j: FloatArray
+    energy_tail_j: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryColumns:
+    """Many `QueryRecord`s as columns, as far as statistics need them: one row each. Unknown is NaN, or the code -1."""
+
+    offset: IntArray
+    """Where its line begins in `queries.jsonl`, in bytes; -1: it is not in a file."""
+    session: IntArray
+    prompt: TextColumn
+    prompt_index: IntArray
+    mode: TextColumn
+    time_start_s: FloatArray
+    time_end_s: FloatArray
+    answered: BoolArray
+    """Whether there is an output."""
+    finish_reason: TextColumn
+    thought: IntArray
+    """1 or 0."""
+    rendered: IntArray
+    """What the model was given: equal numbers are equal prompts."""
+    text: IntArray
+    """What it wrote: equal numbers are equal texts."""
+    sizes: Mapping[str, FloatArray]
+    correct: IntArray
+    """1 or 0."""
+    readings: ReadingColumns
+    phases: PhaseColumns
+    findings: FindingColumns
+
+    def __len__(self) -> int:
+        """How many queries."""
+        return len(self.session)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntervalColumns:
+    """The gaps between queries as columns, in order of time."""
+
+    time_start_s: FloatArray
+    time_end_s: FloatArray
+    readings: ReadingColumns
 
 
 class LengthRecord(Record):

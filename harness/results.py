@@ -7,12 +7,17 @@ frame = load_results("results/latest-run", "results/another")    # a pandas fram
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
-from harness.attribution.baseline import Baseline, baselines, baselines_by_load, with_net, with_tail
+import numpy as np
+
+from harness.analysis.stored import rows_of
+from harness.attribution.baseline import Baseline, baselines, baselines_by_load
+from harness.attribution.filled import Idle, with_idle
 from harness.records import (
     Cell,
     CrossCheck,
@@ -21,7 +26,9 @@ from harness.records import (
     FindingCode,
     IntervalRecord,
     LengthRecord,
+    QueryColumns,
     QueryRecord,
+    Reading,
     RunManifest,
     SamplerStats,
 )
@@ -38,6 +45,8 @@ class SessionResults:
     number: int
     manifest: RunManifest | None
     intervals: Sequence[IntervalRecord]
+    stretches: Sequence[IntervalRecord]
+    """Its intervals without the gaps between queries."""
     baselines: dict[str, Baseline]
     baselines_by_load: Sequence[tuple[float, dict[str, Baseline]]]
     """When each load of a model was done, and what it drew idle. Mostly one."""
@@ -52,11 +61,86 @@ class SessionResults:
         place = bisect.bisect_right(self.baselines_by_load, time_s, key=lambda load: load[0])
         return self.baselines_by_load[place - 1][1] if place else self.baselines
 
-    def gap_from(self, time_s: float) -> IntervalRecord | None:
-        """The stretch between two queries that begins at this instant."""
-        place = bisect.bisect_left(self.intervals, time_s, key=lambda interval: interval.time_start_s)
-        found = self.intervals[place] if place < len(self.intervals) else None
-        return found if found is not None and found.name == "gap" and found.time_start_s == time_s else None
+
+class StoredIntervals(Sequence[IntervalRecord]):
+    """All of a session's intervals, gaps included; read from disk when they are first asked for."""
+
+    def __init__(self, directory: RunDirectory, session: int) -> None:
+        self._directory, self._session = directory, session
+        self._records: list[IntervalRecord] | None = None
+
+    def _read(self) -> list[IntervalRecord]:
+        if self._records is None:
+            self._records = self._directory.intervals(self._session)
+        return self._records
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self._read())
+
+    @overload
+    def __getitem__(self, place: int) -> IntervalRecord: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[IntervalRecord]: ...
+    def __getitem__(self, place: int | slice) -> IntervalRecord | Sequence[IntervalRecord]:
+        """In order."""
+        return self._read()[place]
+
+
+KEPT_MOST = 20_000
+"""Queries up to which records stay in memory once they were read, some 200 MB; more are read again each time."""
+
+
+class StoredQueries(Sequence[QueryRecord]):
+    """A cell's queries as records, net energies filled in; read from disk when they are asked for, and not before.
+
+    What can be had from the columns should be: a record costs a hundred times as much.
+    """
+
+    def __init__(self, directory: RunDirectory, columns: QueryColumns) -> None:
+        self._directory, self._columns = directory, columns
+        self._first = np.searchsorted(columns.readings.owner, np.arange(len(columns)))
+        self._records: list[QueryRecord] | None = None
+
+    def __len__(self) -> int:
+        """How many, without reading one."""
+        return len(self._columns)
+
+    def __iter__(self) -> Iterator[QueryRecord]:
+        """In the order in which they became final."""
+        if self._records is not None:
+            return iter(self._records)
+        if len(self) > KEPT_MOST:
+            return self.at(range(len(self)))
+        self._records = list(self.at(range(len(self))))
+        return iter(self._records)
+
+    @overload
+    def __getitem__(self, place: int) -> QueryRecord: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[QueryRecord]: ...
+    def __getitem__(self, place: int | slice) -> QueryRecord | Sequence[QueryRecord]:
+        """One, or a list of some; only these are read."""
+        rows = range(len(self))[place]
+        if isinstance(rows, int):
+            return next(self.at([rows]))
+        return list(self.at(rows))
+
+    def at(self, rows: Sequence[int]) -> Iterator[QueryRecord]:
+        """The queries in these places, in this order."""
+        records = self._directory.queries_at(self._columns.offset[list(rows)].tolist())
+        for row, record in zip(rows, records, strict=True):
+            first = int(self._first[row])
+            readings = [self._filled(first + index, reading) for index, reading in enumerate(record.readings)]
+            yield record.model_copy(update={"readings": tuple(readings)})
+
+    def _filled(self, row: int, reading: Reading) -> Reading:
+        """The reading with the net fields of its row."""
+        own = {name: float(getattr(self._columns.readings, name)[row]) for name in NET_FIELDS}
+        return reading.model_copy(update={name: None if math.isnan(each) else each for name, each in own.items()})
+
+
+NET_FIELDS = ("power_idle_w", "energy_net_j", "energy_net_half_width_j", "energy_tail_j")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +150,17 @@ class CellResults:
     directory: RunDirectory
     cell: Cell
     site_id: str
+    columns: QueryColumns
+    """Its queries as columns, in the order in which they became final."""
     queries: Sequence[QueryRecord]
+    """The same as records; of a large run they are read from disk whenever they are asked for."""
     lengths: Sequence[LengthRecord]
     """Of a two-phase run: what the answers to all prompts took in tokens."""
     sessions: Sequence[SessionResults]
+
+    def queries_at(self, rows: Sequence[int]) -> list[QueryRecord]:
+        """The queries in these rows of `columns`, as records; only these are read."""
+        return list(StoredQueries(self.directory, self.columns).at(rows))
 
     @property
     def manifest(self) -> RunManifest | None:
@@ -94,15 +185,16 @@ def load_cell(directory: RunDirectory) -> CellResults:
     Raises:
         SchemaError: Damaged, or written by a newer version.
     """
-    sessions = [_session(directory, number) for number in directory.sessions()]
-    by_number = {session.number: session for session in sessions}
+    loaded = [_session(directory, number) for number in directory.sessions()]
+    columns = with_idle(_valid(directory.query_columns()), {session.number: idle for session, idle in loaded})
     return CellResults(
         directory=directory,
         cell=directory.cell(),
         site_id=directory.site_id,
-        queries=[_filled(query, by_number.get(query.session)) for query in _valid(directory.queries())],
+        columns=columns,
+        queries=StoredQueries(directory, columns),
         lengths=directory.lengths(),
-        sessions=sessions,
+        sessions=[session for session, _ in loaded],
     )
 
 
@@ -128,18 +220,19 @@ def load_results(*runs: str | Path, output_dir: str | Path = "results") -> pd.Da
     """
     from harness.store.frame import frame
 
-    rows = []
-    for run in runs:
-        path = run_path(str(run), Path(output_dir), measured=True)
-        for results in load_run(path):
-            rows += [(path.name, results.cell, results.site_id, query) for query in results.queries]
-    return frame(rows)
+    paths = [run_path(str(run), Path(output_dir), measured=True) for run in runs]
+    return frame(
+        (path.name, results.cell, results.site_id, results.columns)
+        for path in paths
+        for results in load_run(path)
+        if len(results.columns)
+    )
 
 
-def _session(directory: RunDirectory, number: int) -> SessionResults:
+def _session(directory: RunDirectory, number: int) -> tuple[SessionResults, Idle]:
     manifest, end = directory.manifest(number), directory.end(number)
-    intervals = directory.intervals(number)
-    idle, by_load = baselines(intervals), baselines_by_load(intervals)
+    gaps, stretches = directory.gaps(number)
+    idle, by_load = baselines(stretches), baselines_by_load(stretches)
     findings = [*(manifest.findings if manifest else ()), *(end.findings if end else ())]
     findings += [
         Finding(code=FindingCode.IDLE_DRIFT, detail=baseline.device)
@@ -149,10 +242,11 @@ def _session(directory: RunDirectory, number: int) -> SessionResults:
     ]
     external = directory.external(number)
     findings += external.findings if external else ()
-    return SessionResults(
+    session = SessionResults(
         number=number,
         manifest=manifest,
-        intervals=intervals,
+        intervals=StoredIntervals(directory, number),
+        stretches=stretches,
         baselines=idle,
         baselines_by_load=by_load,
         findings=tuple(findings),
@@ -161,23 +255,13 @@ def _session(directory: RunDirectory, number: int) -> SessionResults:
         external=external,
         cross_check=directory.cross_check(number),
     )
+    return session, Idle(baselines=idle, by_load=by_load, gaps=gaps)
 
 
-def _valid(queries: Sequence[QueryRecord]) -> list[QueryRecord]:
+def _valid(columns: QueryColumns) -> QueryColumns:
     """Queries without those that a lost sensor missed and that were measured again."""
-    newest = {(query.prompt_id, query.mode): query.session for query in queries}
-    return [query for query in queries if newest[query.prompt_id, query.mode] == query.session]
-
-
-def _filled(query: QueryRecord, session: SessionResults | None) -> QueryRecord:
-    """Net energy, and what followed the query above idle."""
-    if session is None:
-        return query
-    gap = session.gap_from(query.time_end_s)
-    after = {reading.device: reading for reading in gap.readings} if gap else {}
-    known = session.baselines_at(query.time_start_s)
-    readings = []
-    for reading in query.readings:
-        idle = known.get(reading.device)
-        readings.append(with_tail(with_net(reading, idle), after.get(reading.device), idle))
-    return query.model_copy(update={"readings": tuple(readings)})
+    key = columns.prompt.codes * len(columns.mode.names) + columns.mode.codes
+    newest = np.zeros(len(columns.prompt.names) * len(columns.mode.names), dtype=np.int64)
+    newest[key] = columns.session
+    rows = np.flatnonzero(newest[key] == columns.session)
+    return columns if len(rows) == len(columns) else rows_of(columns, rows)

@@ -106,8 +106,7 @@ class Study:
                 if len(jobs) > 1:
                     console.rule(f"{models(job.cell)}, repeat {job.cell.repeat + 1}")
                 try:
-                    with Progress(console, job) as progress:
-                        measure(job, self.path, progress, pilot_only=pilot_only, command=["harness", *sys.argv[1:]])
+                    run_session(console, job, self.path, pilot_only=pilot_only)
                 except OutOfMemory as error:
                     failures.append((models(job.cell), error))
                 except HarnessError as error:
@@ -135,28 +134,12 @@ class Study:
         for job in jobs:
             sampled_boards(job.spec, job.device)  # what cannot be metered is refused before anything is written
         if not self.is_resumed:
-            self._claim()
+            self.path = claimed(self.path)
         stores = [store_for(job, self.path) for job in jobs]
         if not self.is_resumed:
-            fields = self.spec.model_dump(mode="json")
-            with writing(self.path):
-                (self.path / SPEC_NAME).write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
+            write_spec(self.path, self.spec)
         elif any(not store.sessions() and len(list(store.path.parent.iterdir())) > 1 for store in stores):
             print("This run was begun on another site: it continues as a new part, and parts are not pooled.")
-
-    def _claim(self) -> None:
-        """Make the run's directory ours; another start in the same second gets the next number."""
-        wanted, number = self.path, 1
-        with writing(wanted):
-            wanted.parent.mkdir(parents=True, exist_ok=True)
-            while True:
-                try:
-                    self.path.mkdir()
-                except FileExistsError:
-                    number += 1
-                    self.path = wanted.with_name(f"{wanted.name}-{number}")
-                else:
-                    return
 
     def _join_external(self, console: Console) -> None:
         """What was measured stands, whatever is wrong with somebody else's log."""
@@ -198,9 +181,64 @@ class Study:
         return exit_code([account.summary for account in measured])
 
     def _name(self) -> str:
-        """How the user can name this run from where they are."""
-        default = Path("results").resolve()
-        return shlex.quote(self.path.name if self.path.resolve().parent == default else os.path.relpath(self.path))
+        return named(self.path)
+
+
+def run_session(console: Console, job: Job, path: Path, *, pilot_only: bool = False, forecast: bool = True) -> str:
+    """Run one session of a cell into a run directory, shown on a console.
+
+    Args:
+        console: Where its stages are told.
+        job: The cell.
+        path: The run's directory.
+        pilot_only: Stop after the pilot prompts.
+        forecast: Whether what the pilots foretell is told.
+
+    Returns:
+        How it ended, as `Session.run` says it.
+
+    Raises:
+        HarnessError: Whatever the session cannot do. What is final is on disk.
+        KeyboardInterrupt: The same.
+    """
+    with Progress(console, job, forecast=forecast) as progress:
+        return measure(job, path, progress, pilot_only=pilot_only, command=["harness", *sys.argv[1:]])
+
+
+def claimed(wanted: Path) -> Path:
+    """A new directory, ours alone: another start in the same second gets the next number.
+
+    Raises:
+        StorageFull: It cannot be made.
+    """
+    path, number = wanted, 1
+    with writing(wanted):
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                path.mkdir()
+            except FileExistsError:
+                number += 1
+                path = wanted.with_name(f"{wanted.name}-{number}")
+            else:
+                return path
+
+
+def write_spec(path: Path, spec: RunSpec) -> None:
+    """Put down in a run's directory what was asked of it, so that the run can be resumed.
+
+    Raises:
+        StorageFull: It cannot be written.
+    """
+    with writing(path):
+        text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+        (path / SPEC_NAME).write_text(text, encoding="utf-8")
+
+
+def named(path: Path) -> str:
+    """How the user can name a run's directory from where they are, ready for a shell."""
+    default = Path("results").resolve()
+    return shlex.quote(path.name if path.resolve().parent == default else os.path.relpath(path))
 
 
 def next_command(summary: Summary, run: str) -> str:

@@ -11,3 +11,6 @@ J_PER_MJ = 1e-3
 J_PER_UJ = 1e-6
 """Joules in a microjoule (RAPL reports energy in uJ)."""
 S_PER_MIN = 60.0
+J_PER_TWH = 3.6e15
+S_PER_H = 3600.0
+S_PER_DAY = 86_400.0

@@ -136,7 +136,7 @@ def _sums(
     for device, energies in by_device.items():
         known = [energy for energy in energies if energy is not None]
         curve = curves.get(device)
-        if curve is None:
+        if curve is None or len(curve.energy_total_j) == 0:
             continue
         figure = f"sum over everything of {device}"
         if len(known) == len(energies):

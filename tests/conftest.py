@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.fake_nvml import library as fake
 
@@ -31,6 +32,8 @@ CLEARED = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test module is imported: torch and huggingface_hub read the environment once, on import."""
+    settings.register_profile("patient", deadline=None)  # how long an example takes says how busy the machine is
+    settings.load_profile("patient")
     patch = pytest.MonkeyPatch()
     for name in CLEARED:
         patch.delenv(name, raising=False)

@@ -41,13 +41,14 @@ from harness.report.page import Lead, render_page, tight
 from harness.report.panel import Panel, Scale
 from harness.report.receipt import receipt_of
 from harness.report.savings import stopping_panel, two_phase_panel
+from harness.report.spread import spread_panel
 from harness.report.study_bars import factors_panel, split_panel
 from harness.report.study_charts import front_panel, lengths_panel, pairs_panel
 from harness.report.table import Figure, Table, TableRow
 from tests.synthetic_runs import estimated_summary, page_cell, query, run_of_queries, summary_of
 
 FOUR = ("off", "budget:64", "budget:256", "on")
-NAMES = ("factors", "pairs", "split", "front", "lengths", "scatter")
+NAMES = ("factors", "pairs", "split", "spread", "front", "lengths", "scatter")
 ATTACK = "</script><img src=x onerror=alert(1)>"
 
 
@@ -243,7 +244,7 @@ class Page(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         names = given.get("class", "").split()
         self._silent += tag in ("script", "style")
-        self.tables += tag == "details"
+        self.tables += tag == "details" and not {"line", "query"} & set(names)
         self.banners += "banner" in names
         if "panel" in names:
             self.panels.append(names[-1])
@@ -293,7 +294,7 @@ def test_what_the_script_draws_is_in_the_page_once() -> None:
 def test_one_mode_has_no_comparison() -> None:
     queries = [each for each in run_of_queries(20) if each.mode == "on"]
     summary = summary_of(queries, ("on",))
-    assert Page(rendered(queries, summary)).panels == ["split", "lengths", "scatter", "power"]
+    assert Page(rendered(queries, summary)).panels == ["split", "spread", "lengths", "scatter", "power"]
 
 
 def test_without_thinking_there_are_no_lengths_and_without_scores_no_front() -> None:
@@ -606,6 +607,48 @@ def test_a_law_that_does_not_hold_shows_no_joules() -> None:
     assert beyond.mark > beyond.spans[0].left + beyond.spans[0].width
 
 
+def spread_of(by_mode: dict[str, Sequence[float]]) -> Panel:
+    n = max(len(values) for values in by_mode.values())
+    queries = [
+        query(index, mode, values[index], correct=True)
+        for index in range(n)
+        for mode, values in by_mode.items()
+        if index < len(values)
+    ]
+    summary = summary_of(queries, tuple(by_mode))
+    return present(spread_panel(summary, figures(queries, summary), measure_of(summary)))
+
+
+def test_the_spread_says_the_quartiles_and_what_the_dearest_take() -> None:
+    panel = spread_of({"off": [10.0] * 10, "on": [float(value) for value in range(10, 60, 5)]})
+    assert panel.caption == (
+        "The middle half of the queries takes between 10.0 and 10.0 J in off, between 21.2 and 43.8 J in on."
+    )
+    assert panel.notes == (
+        "The dearest tenth of the queries takes this much of all joules: 10 % in off and 17 % in on.",
+    )
+    assert panel.grid.rows[1][1:] == ("10", "10.0", "21.2", "32.5", "43.8", "55.0", "32.5")
+    lower, upper = panel.bars[0].bars[1].spans
+    assert lower.left + lower.width == pytest.approx(upper.left, abs=0.02)
+    assert panel.bars[0].bars[1].mark == pytest.approx(upper.left, abs=0.02)  # the mean is the middle here
+
+
+def test_very_unequal_queries_have_a_logarithmic_axis_and_their_hills_end_inside() -> None:
+    panel = spread_of({"on": [0.5, 1.0, 2.0, 700.0, 900.0]})
+    assert panel.bars[0].axis.endswith("(logarithmic)")
+    silhouette = panel.bars[0].bars[0].silhouette
+    places = [float(each) for each in re.findall(r"H([\d.]+)", silhouette)]
+    assert places == sorted(places)
+    assert 0 <= places[0] <= places[-1] <= 100
+    assert min(float(each) for each in re.findall(r"V([\d.]+)", silhouette)) == 0  # each mode to its own height
+
+
+def test_few_queries_or_none_with_energy_have_no_spread() -> None:
+    queries = [query(index, "on", 5.0 if index < 2 else None) for index in range(6)]
+    summary = summary_of(queries, ("on",))
+    assert spread_panel(summary, figures(queries, summary), measure_of(summary)) is None
+
+
 # --------------------------------------------------------------------------------------------- unknown
 
 ESTIMATES = ("energy", "duration", "tokens", "energy_per_token", "difference_j", "energy_per_correct")
@@ -697,7 +740,7 @@ def test_nothing_from_outside_becomes_markup() -> None:
     lead = replace(lead, panels=across_panels([(ATTACK, summary), ("B", summary)]))
     page = render_page([page_cell(queries, summary), page_cell(queries, by_two)], leads=[lead])
     assert "<img" not in page
-    assert page.count("<script") == 4  # data of two cells, uPlot, ours
+    assert page.count("<script") == 8  # charts, readings and raw data of two cells; uPlot, ours
     assert {"factors", "pairs", "split", "front", "lengths", "scatter", "stopping", "two-phase"} <= set(
         Page(page).panels
     )
@@ -732,7 +775,7 @@ def test_estimates_and_measurements_never_share_a_chart() -> None:
 
 def test_a_page_of_100_prompts_in_four_modes_is_small() -> None:
     queries, summary = study(FOUR, 100, stopping=STOPPING)
-    assert len(rendered(queries, summary).encode()) < 400_000
+    assert len(rendered(queries, summary).encode()) < 700_000
 
 
 def test_a_number_keeps_its_sign_on_its_line() -> None:

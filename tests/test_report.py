@@ -765,7 +765,7 @@ def test_no_text_from_outside_becomes_markup(attack: str) -> None:
     summary = summary_of(queries, ("off", attack), model=attack)
     page = render_page([page_cell(queries, summary, command=attack)], title=attack)
     tags = parsed(page)
-    assert tags.scripts == 3  # data, uPlot, ours
+    assert tags.scripts == 5  # charts, readings, raw data; uPlot, ours
     assert tags.fetches == []
     assert tags.handlers == []
     assert "img" not in tags.tags

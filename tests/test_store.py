@@ -16,7 +16,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.attribution.baseline import Baseline, with_tail
+from harness.analysis.stored import query_columns
+from harness.attribution.baseline import Baseline
+from harness.attribution.filled import Idle, with_idle
 from harness.errors import ExitCode, SchemaError, StorageFull, UsageError
 from harness.records import (
     SCHEMA_VERSION,
@@ -24,6 +26,7 @@ from harness.records import (
     Boundary,
     Finding,
     FindingCode,
+    IntervalColumns,
     IntervalRecord,
     Method,
     Output,
@@ -390,11 +393,17 @@ def test_what_a_repeat_can_cure_is_repeated(store: RunDirectory, code: FindingCo
 
 
 def test_an_estimate_has_no_tail() -> None:
+    idle = Baseline(device="GPU-1", boundary=Boundary.GPU_BOARD, power_idle_w=5.0, half_width_w=None, drifted=False)
+    after = IntervalColumns(
+        time_start_s=np.array([2.0]), time_end_s=np.array([3.0]), readings=query_columns([query()]).readings
+    )
+    session = Idle(baselines={"GPU-1": idle}, by_load=(), gaps=after)
     (measured,) = query().readings
-    for method, tail_j in ((Method.NVML_COUNTER, 12.5 - 5.0), (Method.ESTIMATED, None)):
-        reading = measured.model_copy(update={"method": method})
-        idle = Baseline(device="GPU-1", boundary=Boundary.GPU_BOARD, power_idle_w=5.0, half_width_w=None, drifted=False)
-        assert with_tail(reading, reading, idle).energy_tail_j == tail_j
+    for method, tail_j in ((Method.NVML_COUNTER, 12.5 - 5.0), (Method.ESTIMATED, np.nan)):
+        own = query().model_copy(update={"readings": (measured.model_copy(update={"method": method}),)})
+        filled = with_idle(query_columns([own]), {1: session}).readings
+        np.testing.assert_array_equal(filled.energy_tail_j, [tail_j])
+        assert filled.energy_net_j.tolist() == [12.5 - 5.0]
 
 
 # ------------------------------------------------------------------------------- full disks, second processes

@@ -13,38 +13,35 @@ With b prompts that only the numerator got right and c that only the denominator
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from harness.analysis.bootstrap import Interval, wilson_interval
 from harness.records import AccuracyDifference, Estimate
 
+if TYPE_CHECKING:
+    from harness.records import IntArray
 
-class Scored(Protocol):
-    """Whatever was right or wrong; None: not scored."""
-
-    @property
-    def correct(self) -> bool | None:
-        """Whether it was right."""
-        ...
+N_EXACT = 1000
+"""Prompts beyond which the binomial is added up as floating-point numbers: whole ones grow by a digit with each."""
 
 
-def accuracy_difference(numerator: Sequence[Scored], denominator: Sequence[Scored]) -> AccuracyDifference | None:
+def accuracy_difference(numerator: IntArray, denominator: IntArray) -> AccuracyDifference | None:
     """Right answers of two modes over the prompts that are scored in both; None where there are none.
 
     Args:
-        numerator: Queries of one mode.
+        numerator: Of one mode's queries: 1 right, 0 wrong, -1 not scored.
         denominator: The same prompts' in the other, in the same order.
     """
-    scored = [
-        (above.correct, under.correct)
-        for above, under in zip(numerator, denominator, strict=True)
-        if above.correct is not None and under.correct is not None
-    ]
-    if not scored:
+    scored = (numerator >= 0) & (denominator >= 0)
+    n = int(scored.sum())
+    if not n:
         return None
-    n, n_both = len(scored), scored.count((True, True))
-    n_only_numerator, n_only_denominator = scored.count((True, False)), scored.count((False, True))
+    above, under = numerator[scored] == 1, denominator[scored] == 1
+    n_both, n_only_numerator, n_only_denominator = (
+        int(each.sum()) for each in (above & under, above & ~under, under & ~above)
+    )
     interval = paired_interval(n_both, n_only_numerator, n_only_denominator, n)
     return AccuracyDifference(
         n=n,
@@ -68,8 +65,12 @@ def exact_p_value(n_only_first: int, n_only_second: int) -> float:
         n_only_first: Prompts that only the first got right.
         n_only_second: Prompts that only the second did.
     """
-    n = n_only_first + n_only_second
-    n_tail = sum(math.comb(n, k) for k in range(min(n_only_first, n_only_second) + 1))
+    n, n_fewer = n_only_first + n_only_second, min(n_only_first, n_only_second)
+    if n > N_EXACT:
+        places = np.arange(1, n_fewer + 1)
+        logs = np.concatenate(([0.0], np.cumsum(np.log((n - places + 1) / places)))) - n * math.log(2)
+        return min(1.0, 2 * float(np.exp(logs).sum()))
+    n_tail = sum(math.comb(n, k) for k in range(n_fewer + 1))
     p_value: float = 2 * n_tail / (1 << n)
     return min(1.0, p_value)
 

@@ -12,15 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from harness.analysis.accuracy import accuracy_difference
 from harness.analysis.bootstrap import bca_ratio_interval
 from harness.analysis.decomposition import difference, log_share_tokens, parts
-from harness.analysis.estimates import ESTIMATED, Gains, energies_j, heavy_tail, left_out
-from harness.analysis.measured import QueryFigures
+from harness.analysis.estimates import ESTIMATED, Gains, heavy_tail, left_out
+from harness.analysis.figures import Queries, paired
 from harness.analysis.ratios import (
     detectable,
     duration_ratio,
     energy_per_correct_ratio,
     energy_per_token_ratio,
     energy_ratio,
-    joules,
     log_ratio_sd,
     token_ratio,
 )
@@ -66,7 +65,7 @@ def compared_modes(modes: Sequence[str]) -> tuple[str, str] | None:
 
 
 def comparisons_of(
-    by_mode: Mapping[str, Sequence[QueryFigures]],
+    by_mode: Mapping[str, Queries],
     gains: Gains,
     *,
     estimated: bool,
@@ -92,13 +91,13 @@ def comparisons_of(
             estimated=estimated,
             invalid=() if invalid is None else invalid(above, below),
         )
-        for above, below in mode_pairs([mode for mode, queries in by_mode.items() if queries])
+        for above, below in mode_pairs([mode for mode, queries in by_mode.items() if len(queries)])
     )
 
 
 def compare(
-    numerator: Sequence[QueryFigures],
-    denominator: Sequence[QueryFigures],
+    numerator: Queries,
+    denominator: Queries,
     gains: Gains,
     *,
     modes: tuple[str, str],
@@ -118,28 +117,26 @@ def compare(
     Returns:
         Ratios of totals with their parts. Which prompts are right is compared over all that are scored in both.
     """
-    below = {query.prompt_id: query for query in denominator}
-    answered = [(query, below[query.prompt_id]) for query in numerator if query.prompt_id in below]
-    known = [pair for pair in answered if all(query.energy_j is not None for query in pair)]
-    pairs = known or answered
+    answered = paired(numerator, denominator)
+    known = answered[0].measured & answered[1].measured
+    above, under = (side.at(known) for side in answered) if known.any() else answered
     if invalid:
-        return _null(modes, len(pairs), invalid)
-    above, under = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        return _null(modes, len(above), invalid)
     tokens, duration = token_ratio(above, under), duration_ratio(above, under)
-    comparison = _null(modes, len(pairs), ()).model_copy(
+    comparison = _null(modes, len(above), ()).model_copy(
         update={
             "duration": duration,
             "tokens": tokens,
             "duration_per_token": duration.value / tokens.value if duration.value and tokens.value else None,
-            "accuracy": accuracy_difference([pair[0] for pair in answered], [pair[1] for pair in answered]),
+            "accuracy": accuracy_difference(answered[0].correct, answered[1].correct),
         }
     )
-    missing = left_out([query for pair in answered for query in pair])
-    if estimated or not known:
+    missing = left_out(*answered)
+    if estimated or not known.any():
         unknown = Estimate(value=None, findings=(*missing, ESTIMATED) if estimated else missing)
         return comparison.model_copy(update=dict.fromkeys(IN_JOULES, unknown))
-    energy, other = energy_ratio(above, under, gains), bca_ratio_interval(*joules(above, under))
-    doubts = (*missing, *heavy_tail(energies_j(above), energies_j(under)), *energy.findings)
+    energy, other = energy_ratio(above, under, gains), bca_ratio_interval(above.energy_j, under.energy_j)
+    doubts = (*missing, *heavy_tail(above.energy_j, under.energy_j), *energy.findings)
     return comparison.model_copy(
         update={
             "energy": energy.model_copy(update={"findings": doubts}),

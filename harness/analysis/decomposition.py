@@ -9,11 +9,11 @@ Both hold for the totals over the same prompts, exactly; a mean of the prompts' 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from harness.analysis.bootstrap import column, mean_interval
-from harness.analysis.estimates import ONE_RUN, Gains, difference_errors_j, divided, energies_j, total
-from harness.analysis.measured import QueryFigures, in_phase, phase_names
+from harness.analysis.bootstrap import mean_interval
+from harness.analysis.estimates import ONE_RUN, Gains, difference_errors_j, divided, total
+from harness.analysis.figures import Figures
+from harness.analysis.measured import phase_names
 from harness.records import Estimate, Part
 
 
@@ -31,7 +31,7 @@ def log_share_tokens(tokens: Estimate, energy: Estimate) -> float | None:
     return math.log(tokens.value) / math.log(energy.value)
 
 
-def difference(above: Sequence[QueryFigures], under: Sequence[QueryFigures], gains: Gains) -> Estimate:
+def difference(above: Figures, under: Figures, gains: Gains) -> Estimate:
     """Mean joules per query of one mode minus the other's, over the same prompts.
 
     Args:
@@ -44,7 +44,7 @@ def difference(above: Sequence[QueryFigures], under: Sequence[QueryFigures], gai
     """
     n = len(above)
     x, y = total(above), total(under)
-    prompts = mean_interval(column(energies_j(above)) - column(energies_j(under)))
+    prompts = mean_interval(above.energy_j - under.energy_j)
     reading_j, gain_j = difference_errors_j(x, y, gains)
     return Estimate(
         value=(x.energy_j - y.energy_j) / n,
@@ -56,7 +56,7 @@ def difference(above: Sequence[QueryFigures], under: Sequence[QueryFigures], gai
     )
 
 
-def parts(above: Sequence[QueryFigures], under: Sequence[QueryFigures], gains: Gains) -> tuple[Part, ...]:
+def parts(above: Figures, under: Figures, gains: Gains) -> tuple[Part, ...]:
     """The difference by phase; a mode without a phase spent nothing in it.
 
     Args:
@@ -67,15 +67,9 @@ def parts(above: Sequence[QueryFigures], under: Sequence[QueryFigures], gains: G
     Returns:
         In the order of the phases. They add up to `difference`; empty where a query's phases are unknown.
     """
-    phases = [query.phases_j for query in (*above, *under) if query.phases_j is not None]
-    if not above or len(phases) != len(above) + len(under):
+    if not len(above) or not (above.phases_known & under.phases_known).all():
         return ()
+    names = phase_names([dict.fromkeys(above.phase_names()), dict.fromkeys(under.phase_names())])
     return tuple(
-        Part(
-            name=name,
-            difference_j=difference(
-                [in_phase(query, name) for query in above], [in_phase(query, name) for query in under], gains
-            ),
-        )
-        for name in phase_names(phases)
+        Part(name=name, difference_j=difference(above.in_phase(name), under.in_phase(name), gains)) for name in names
     )

@@ -29,9 +29,10 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis.bootstrap import TAIL, FloatArray, column
+from harness.analysis.bootstrap import TAIL, FloatArray
 from harness.analysis.estimates import Gains, total
-from harness.analysis.measured import QueryFigures, quadrature
+from harness.analysis.figures import Queries, as_figures
+from harness.analysis.measured import quadrature
 from harness.records import EnergyLaw, Estimate, Finding, FindingCode
 
 QUERIES_PER_NUMBER = 2
@@ -124,10 +125,10 @@ class FittedLaw:
 
     record: EnergyLaw
     fit: Fit
-    modes: tuple[str, ...]
-    """Of each fitted query."""
-    half_widths_j: tuple[float | None, ...]
-    """What the sensor leaves open of each fitted query's joules."""
+    modes: IntArray
+    """Of each fitted query: its place in `record.modes`."""
+    half_widths_j: FloatArray
+    """What the sensor leaves open of each fitted query's joules; NaN: unknown."""
 
     @property
     def beta(self) -> FloatArray:
@@ -157,33 +158,40 @@ def terms(p: FloatArray, o: FloatArray) -> FloatArray:
 
 
 def fit_law(
-    figures: Sequence[QueryFigures], gains: Gains | None = None, *, base: str | None = None
+    queries: Queries, gains: Gains | None = None, *, base: str | None = None, modes: Sequence[str] = ()
 ) -> FittedLaw | None:
     """The energy law of measured queries, of all modes together.
 
     Args:
-        figures: Answered queries. Those without joules or token counts are left out.
+        queries: Answered. Those without joules or token counts are left out.
         gains: Of the devices; None: unknown.
         base: The mode whose law it is where the others have a factor each; None: one law for all, without factors.
+        modes: The order in which they are named and fitted; otherwise that of the queries.
 
     Returns:
         None with fewer than two queries per coefficient and factor (8 without factors), with fewer than three of a
         mode that has one, or where a query cost nothing.
     """
-    known = [query for query in figures if query.energy_j is not None and _has_lengths(query)]
-    energy_j = column([query.energy_j or 0.0 for query in known])
-    of_query = tuple(query.mode for query in known)
-    modes = tuple(sorted(dict.fromkeys(of_query), key=lambda mode: mode != base))
-    n_factors = 0 if base is None else len(modes) - 1
-    if len(known) < QUERIES_PER_NUMBER * (len(TERM_NAMES) + n_factors) or bool((energy_j <= 0).any()):
+    figures = as_figures(queries)
+    rows = np.flatnonzero(figures.measured & ~np.isnan(figures.n_prompt_tokens + figures.n_output_tokens))
+    # Mode by mode, so that not even the rounding depends on the order in which modes were asked.
+    rank = np.array([modes.index(name) if name in modes else len(modes) for name in figures.mode.names], dtype=np.int64)
+    known = figures.at(rows[np.argsort(rank[figures.mode.codes[rows]], kind="stable")])
+    first = known.mode.codes[np.sort(np.unique(known.mode.codes, return_index=True)[1])]
+    found = [known.mode.names[code] for code in first.tolist()]
+    ordered = [*(mode for mode in modes if mode in found), *(mode for mode in found if mode not in modes)]
+    fitted = tuple(sorted(ordered, key=lambda mode: mode != base))
+    n_factors = 0 if base is None else len(fitted) - 1
+    if len(known) < QUERIES_PER_NUMBER * (len(TERM_NAMES) + n_factors) or bool((known.energy_j <= 0).any()):
         return None
-    if n_factors and min(of_query.count(mode) for mode in modes) < N_LEAST_MODE:
+    place = np.array([fitted.index(name) if name in fitted else -1 for name in known.mode.names], dtype=np.int64)
+    of_query = place[known.mode.codes]
+    if n_factors and np.bincount(of_query).min() < N_LEAST_MODE:
         return None
-    places = None if base is None else np.array([modes.index(mode) for mode in of_query])
-    fit = least_squares(energy_j, *lengths_of(known), places)
+    fit = least_squares(known.energy_j, *lengths_of(known), None if base is None else of_query)
     summed = total(known)
     gain_j = summed.half_width_gain_j(gains or {})
-    half_widths_j = tuple(query.energy_half_width_j for query in known)
+    half_widths_j = known.energy_half_width_j
     gradients = np.eye(len(fit.covariance))
     coefficients = [
         _coefficient(
@@ -198,15 +206,15 @@ def fit_law(
     dropped = [TERM_NAMES[term] for term in range(len(TERM_NAMES)) if term not in fit.kept]
     collinear = (Finding(code=FindingCode.COLLINEAR, detail=f"left out of the law: {', '.join(dropped)}"),)
     record = EnergyLaw(
-        modes=modes,
+        modes=fitted,
         n_queries=len(known),
         per_query_j=coefficients[0],
         per_prompt_token_j=coefficients[1],
         per_output_token_j=coefficients[2],
         per_attended_token_j=coefficients[3],
         residual_relative_sd=fit.relative_sd,
-        factors={} if places is None else dict(zip(modes, fit.factors.tolist(), strict=True)),
-        residual_relative_by_mode={mode: float(over[[each == mode for each in of_query]].mean()) for mode in modes},
+        factors={} if base is None else dict(zip(fitted, fit.factors.tolist(), strict=True)),
+        residual_relative_by_mode={mode: float(over[of_query == code].mean()) for code, mode in enumerate(fitted)},
         findings=collinear if dropped else (),
     )
     return FittedLaw(record=record, fit=fit, modes=of_query, half_widths_j=half_widths_j)
@@ -263,11 +271,10 @@ def least_squares(values: FloatArray, p: FloatArray, o: FloatArray, places: IntA
     )
 
 
-def lengths_of(figures: Sequence[QueryFigures]) -> tuple[FloatArray, FloatArray]:
+def lengths_of(queries: Queries) -> tuple[FloatArray, FloatArray]:
     """Prompt and output tokens of queries whose counts are known."""
-    p = column([float(query.n_prompt_tokens or 0) for query in figures])
-    o = column([float(query.n_output_tokens or 0) for query in figures])
-    return p, o
+    figures = as_figures(queries)
+    return figures.n_prompt_tokens, figures.n_output_tokens
 
 
 def student_quantile(n_degrees: int, tail: float = TAIL) -> float:
@@ -293,20 +300,10 @@ def student_quantile(n_degrees: int, tail: float = TAIL) -> float:
     )
 
 
-def _has_lengths(query: QueryFigures) -> bool:
-    return query.n_prompt_tokens is not None and query.n_output_tokens is not None
-
-
-def _reading(
-    fit: Fit, gradient: FloatArray, modes: Sequence[str], half_widths_j: Sequence[float | None]
-) -> float | None:
+def _reading(fit: Fit, gradient: FloatArray, modes: IntArray, half_widths_j: FloatArray) -> float | None:
     """As `FittedLaw.half_width_reading`; `modes` and `half_widths_j` are the fitted queries'."""
-    moves = gradient @ fit.influence
-    moved: dict[str, float | None] = dict.fromkeys(modes, 0.0)
-    for mode, move, half_width_j in zip(modes, moves, half_widths_j, strict=True):
-        before = moved[mode]
-        moved[mode] = None if before is None or half_width_j is None else before + float(move) * half_width_j
-    return quadrature(moved.values())
+    moved = np.bincount(modes, weights=(gradient @ fit.influence) * half_widths_j)
+    return quadrature(None if math.isnan(each) else each for each in moved.tolist())
 
 
 def _coefficient(fit: Fit, term: int, *, reading: float | None, relative_gain: float | None) -> Estimate:

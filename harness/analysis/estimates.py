@@ -12,14 +12,14 @@ Estimated joules (`Method.ESTIMATED`) carry a value and nothing else: the error 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from harness.analysis.bootstrap import N_LEAST, Interval, column, mean_interval, ratio_interval
-from harness.analysis.measured import QueryFigures, quadrature
+from harness.analysis.bootstrap import N_LEAST, FloatArray, Interval, column, mean_interval, ratio_interval
+from harness.analysis.figures import Figures, Queries, as_figures
+from harness.analysis.measured import REASONS_WITHOUT_ENERGY, QueryFigures, quadrature
 from harness.records import Channel, Estimate, Finding, FindingCode, Method
 
 Gains = Mapping[tuple[str, Method], float | None]
@@ -60,37 +60,32 @@ class EnergyTotal:
         return _moved(self.by_device_j, gains)
 
 
-def with_energy(figures: Sequence[QueryFigures]) -> list[QueryFigures]:
+def with_energy(queries: Sequence[QueryFigures]) -> list[QueryFigures]:
     """Those whose energy is known."""
-    return [query for query in figures if query.energy_j is not None]
+    return [query for query in queries if query.energy_j is not None]
 
 
-def energies_j(figures: Sequence[QueryFigures]) -> list[float]:
-    """Joules of queries whose energy is known."""
-    return [query.energy_j for query in figures if query.energy_j is not None]
-
-
-def total(figures: Sequence[QueryFigures]) -> EnergyTotal:
+def total(queries: Queries) -> EnergyTotal:
     """Sum of queries whose energy is known."""
-    by_device_j: dict[tuple[str, Method], float] = {}
-    for query in figures:
-        for device in query.devices:
-            key = (device.device, device.method)
-            by_device_j[key] = by_device_j.get(key, 0.0) + device.energy_j
+    figures = as_figures(queries)
     return EnergyTotal(
-        energy_j=math.fsum(energies_j(figures)),
-        half_width_reading_j=added(query.energy_half_width_j for query in figures),
-        by_device_j=by_device_j,
+        energy_j=float(figures.energy_j.sum()),
+        half_width_reading_j=added(figures.energy_half_width_j),
+        by_device_j={
+            device: float(np.nansum(joules))
+            for device, joules in figures.by_device_j.items()
+            if not np.isnan(joules).all()
+        },
     )
 
 
-def added(half_widths: Iterable[float | None]) -> float | None:
-    """The half-width of a sum whose parts may all err in the same direction; None if one is unknown."""
-    known = list(half_widths)
-    return None if any(each is None for each in known) else math.fsum(each for each in known if each is not None)
+def added(values: FloatArray) -> float | None:
+    """A sum, as of half-widths whose errors may all be in the same direction; None if one of them is unknown."""
+    summed = float(values.sum())
+    return None if math.isnan(summed) else summed
 
 
-def heavy_tail(*columns: Sequence[float]) -> tuple[Finding, ...]:
+def heavy_tail(*columns: Sequence[float] | FloatArray) -> tuple[Finding, ...]:
     """The doubt that an interval over these prompts may hold less than it says, where there is reason for it.
 
     Args:
@@ -117,26 +112,33 @@ def few_correct(*counts: int) -> tuple[Finding, ...]:
     return (Finding(code=FindingCode.FEW_CORRECT, detail=f"{fewest} right"),)
 
 
-def log_sd(values: Sequence[float]) -> float:
+def log_sd(values: Sequence[float] | FloatArray) -> float:
     """Standard deviation of the natural logs of at least two numbers; infinite where one is not positive."""
-    return float(np.log(values).std(ddof=1)) if min(values) > 0 else math.inf
+    return float(np.log(values).std(ddof=1)) if np.min(values) > 0 else math.inf
 
 
-def left_out(figures: Sequence[QueryFigures]) -> tuple[Finding, ...]:
-    """Why some answered queries are not in the energies, each reason with its count."""
-    reasons = Counter(query.why_no_energy for query in figures if query.why_no_energy is not None)
+def left_out(*sides: Figures) -> tuple[Finding, ...]:
+    """Why some answered queries are not in the energies, each reason with its count.
+
+    Args:
+        sides: One mode's queries, or two modes' of the same prompts; reasons are in the order of the prompts.
+    """
+    why = np.column_stack([side.why_no_energy for side in sides]).ravel()
+    reasons, first, counts = np.unique(why, return_index=True, return_counts=True)
+    in_order = np.argsort(first)
     return tuple(
         Finding(
-            code=code,
-            detail=f"{count} of {len(figures)} answered queries have no energy and are in no mean of joules",
+            code=REASONS_WITHOUT_ENERGY[reason],
+            detail=f"{count} of {len(why)} answered queries have no energy and are in no mean of joules",
         )
-        for code, count in reasons.items()
+        for reason, count in zip(reasons[in_order].tolist(), counts[in_order].tolist(), strict=True)
+        if reason >= 0
     )
 
 
 def energy_per(
-    figures: Sequence[QueryFigures],
-    denominators: Sequence[float],
+    queries: Queries,
+    denominators: Sequence[float] | FloatArray,
     gains: Gains,
     *,
     estimated: bool,
@@ -146,7 +148,7 @@ def energy_per(
     """Total joules over a total of something else: queries (ones), tokens, right answers.
 
     Args:
-        figures: Queries whose energy is known.
+        queries: Their energy is known.
         denominators: One per query.
         gains: Of the devices.
         estimated: Whether the joules are a hardware model's.
@@ -156,14 +158,14 @@ def energy_per(
     Returns:
         Joules per unit of the denominator; None where there is nothing to divide by.
     """
-    summed = total(figures)
-    denominator = math.fsum(denominators)
-    if denominator <= 0:
+    figures, amounts = as_figures(queries), column(denominators)
+    summed, denominator = total(figures), float(amounts.sum())
+    if not denominator > 0:
         return Estimate(value=None, findings=findings)
     value = summed.energy_j / denominator
     if estimated:
         return Estimate(value=value, findings=(ESTIMATED, *findings))
-    prompts = interval(column(energies_j(figures)), column(denominators))
+    prompts = interval(figures.energy_j, amounts)
     return Estimate(
         value=value,
         low=prompts.low,
@@ -210,29 +212,30 @@ def difference_errors_j(
     return reading, _moved(differences_j, gains)
 
 
-def net_energy(figures: Sequence[QueryFigures], gains: Gains, *, estimated: bool) -> Estimate:
+def net_energy(figures: Figures, gains: Gains, *, estimated: bool) -> Estimate:
     """Mean joules above idle, signed.
 
     The idle power's error is common to all queries of a session: within a session and a device it adds up
     and does not shrink with their number; sessions and devices are independent.
     """
-    known = [(query, query.net) for query in figures if query.net is not None]
-    if not known:
-        return Estimate(value=None, findings=(Finding(code=FindingCode.NO_IDLE_BASELINE),))
+    known = figures.at(~np.isnan(figures.net_j))
     n = len(known)
-    value = math.fsum(net.energy_j for _, net in known) / n
+    if not n:
+        return Estimate(value=None, findings=(Finding(code=FindingCode.NO_IDLE_BASELINE),))
+    value = float(known.net_j.sum()) / n
     if estimated:
         return Estimate(value=value, findings=(ESTIMATED,))
-    common: dict[tuple[int, str], float] = {}
-    for query, net in known:
-        for device, half_width_j in net.half_width_baseline_j.items():
-            key = (query.session, device)
-            common[key] = common.get(key, 0.0) + half_width_j
-    own = added(net.half_width_own_j for _, net in known)
-    reading = None if own is None else quadrature((own, *common.values()))
-    gross = total([query for query, _ in known])
+    sessions, session = np.unique(known.session, return_inverse=True)
+    common = [
+        half_width_j
+        for half_widths_j in known.net_half_width_baseline_j.values()
+        for half_width_j in np.bincount(session, weights=half_widths_j, minlength=len(sessions)).tolist()
+    ]
+    own = added(known.net_half_width_own_j)
+    reading = None if own is None else quadrature((own, *common))
+    gross = total(known)
     gain_j = gross.half_width_gain_j(gains)
-    prompts = mean_interval(column([net.energy_j for _, net in known]))
+    prompts = mean_interval(known.net_j)
     missing = len(figures) - n
     detail = f"{missing} of {len(figures)} queries have no net energy and are left out"
     findings = (Finding(code=FindingCode.NO_IDLE_BASELINE, detail=detail),) if missing else ()
@@ -247,14 +250,13 @@ def net_energy(figures: Sequence[QueryFigures], gains: Gains, *, estimated: bool
     )
 
 
-def duration_per_query(figures: Sequence[QueryFigures]) -> Estimate:
+def duration_per_query(figures: Figures) -> Estimate:
     """Mean seconds. The clock's own error is nanoseconds, so only prompts and repeats are uncertain."""
-    if not figures:
+    if not len(figures):
         return Estimate(value=None, findings=(Finding(code=FindingCode.TOO_FEW_QUERIES),))
-    durations_s = column([query.duration_s for query in figures])
-    prompts = ratio_interval(durations_s, np.ones(len(figures)))
+    prompts = ratio_interval(figures.duration_s, np.ones(len(figures)))
     return Estimate(
-        value=float(durations_s.mean()),
+        value=float(figures.duration_s.mean()),
         low=prompts.low,
         high=prompts.high,
         findings=(*prompts.findings, ONE_RUN),

@@ -28,6 +28,17 @@ PARTS = {
 CLOSURE = 1e-6
 """Phases count as the query's only where they add up to it within this fraction."""
 
+REASONS_WITHOUT_ENERGY = (
+    FindingCode.SENSOR_LOST,
+    FindingCode.COUNTER_RESET,
+    FindingCode.COUNTER_FROZEN,
+    FindingCode.COUNTER_JUMPED,
+    FindingCode.AVERAGED_POWER_ONLY,
+    FindingCode.HOST_SHARED,
+    FindingCode.NO_READINGS,
+)
+"""The first that is found is said; the last stands for all others."""
+
 PHASE_ORDER = ("prefill", "thinking", "answer")
 
 
@@ -254,13 +265,4 @@ def _phases_s(readings: Sequence[Reading]) -> dict[str, float]:
 def _why(query: QueryRecord, readings: Sequence[Reading]) -> FindingCode:
     codes = [finding.code for reading in readings for finding in reading.findings]
     codes += [finding.code for finding in query.findings]
-    reasons = (
-        FindingCode.SENSOR_LOST,
-        FindingCode.COUNTER_RESET,
-        FindingCode.COUNTER_FROZEN,
-        FindingCode.COUNTER_JUMPED,
-        FindingCode.AVERAGED_POWER_ONLY,
-        FindingCode.HOST_SHARED,
-        FindingCode.NO_READINGS,
-    )
-    return next((code for code in reasons if code in codes), FindingCode.NO_READINGS)
+    return next((code for code in REASONS_WITHOUT_ENERGY if code in codes), FindingCode.NO_READINGS)

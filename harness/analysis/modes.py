@@ -2,104 +2,98 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
 
-from harness.analysis.bootstrap import column, per_success_interval, ratio_interval, wilson_interval
+from harness.analysis.bootstrap import FloatArray, per_success_interval, ratio_interval, wilson_interval
 from harness.analysis.estimates import (
     Gains,
-    divided,
+    added,
     duration_per_query,
-    energies_j,
     energy_per,
     few_correct,
     heavy_tail,
     left_out,
     net_energy,
     scaled,
-    with_energy,
 )
-from harness.analysis.measured import QueryFigures, phase_names
+from harness.analysis.figures import Figures, Queries, as_figures
+from harness.analysis.measured import phase_names
 from harness.records import Estimate, Finding, FindingCode, ModeSummary
 from harness.units import J_PER_WH
 
 QUERIES_PER_WH_FIGURE = 1000
 
 
-def summarise_mode(
-    mode: str, n_queries: int, figures: Sequence[QueryFigures], gains: Gains, *, estimated: bool
-) -> ModeSummary:
+def summarise_mode(mode: str, n_queries: int, queries: Queries, gains: Gains, *, estimated: bool) -> ModeSummary:
     """Means, totals and ratios of one mode.
 
     Args:
         mode: Its name.
         n_queries: Everything that was asked in this mode, failed queries included.
-        figures: The queries that were answered.
+        queries: Those that were answered.
         gains: Of the devices.
         estimated: Whether the joules are a hardware model's.
 
     Returns:
         Tokens and seconds are over all answered queries, joules over those whose energy is known.
     """
-    measured = with_energy(figures)
+    figures = as_figures(queries)
+    measured = figures.at(figures.measured)
     missing = left_out(figures)
-    ones = [1.0] * len(measured)
-    tail = () if estimated or not measured else heavy_tail(energies_j(measured))
+    tail = () if estimated or not len(measured) else heavy_tail(measured.energy_j)
+    ones = np.ones(len(measured))
     per_query = energy_per(measured, ones, gains, estimated=estimated, findings=(*missing, *tail))
-    output_tokens = _total_tokens(figures)
-    duration_s = math.fsum(query.duration_s for query in figures)
-    duration_measured_s = math.fsum(query.duration_s for query in measured)
-    scored = [query for query in figures if query.correct is not None]
+    output_tokens = added(figures.n_output_tokens) if len(figures) else None
+    duration_measured_s = float(measured.duration_s.sum())
+    scored = figures.at(figures.scored)
     return ModeSummary(
         mode=mode,
         n_queries=n_queries,
         n_failed=n_queries - len(figures),
         n_without_energy=len(figures) - len(measured),
         n_scored=len(scored),
-        n_correct=sum(query.correct is True for query in scored),
-        n_cut=sum(query.cut for query in figures),
-        n_cut_scored=sum(query.cut for query in scored),
-        n_cut_correct=sum(query.cut and query.correct is True for query in scored),
-        n_forced=sum(query.forced for query in figures),
+        n_correct=int(scored.correct.sum()),
+        n_cut=int(figures.cut.sum()),
+        n_cut_scored=int(scored.cut.sum()),
+        n_cut_correct=int((scored.cut & (scored.correct == 1)).sum()),
+        n_forced=int(figures.forced.sum()),
         accuracy=_accuracy(scored),
         duration_s=duration_per_query(figures),
-        prompt_tokens=_mean([query.n_prompt_tokens for query in figures]),
-        thinking_tokens=_tokens([query.n_thinking_tokens for query in figures]),
-        answer_tokens=_tokens([query.n_answer_tokens for query in figures]),
-        output_tokens=_mean([query.n_output_tokens for query in figures]),
+        prompt_tokens=_mean(figures.n_prompt_tokens),
+        thinking_tokens=_tokens(figures.n_thinking_tokens),
+        answer_tokens=_tokens(figures.n_answer_tokens),
+        output_tokens=_mean(figures.n_output_tokens),
         energy_j=per_query,
         energy_net_j=net_energy(measured, gains, estimated=estimated),
         energy_tail_j=_mean_tail_j(measured),
         energy_per_output_token_j=_per_token(measured, gains, estimated, missing),
         energy_per_correct_j=energy_per_correct(figures, gains, estimated=estimated),
         energy_wh_per_1000=scaled(per_query, QUERIES_PER_WH_FIGURE / J_PER_WH),
-        duration_per_output_token_s=duration_s / output_tokens if output_tokens else None,
+        duration_per_output_token_s=float(figures.duration_s.sum()) / output_tokens if output_tokens else None,
         phases_j=_phases_j(measured),
         phases_s=_phases_s(figures),
-        power_w=math.fsum(energies_j(measured)) / duration_measured_s if duration_measured_s > 0 else None,
+        power_w=float(measured.energy_j.sum()) / duration_measured_s if duration_measured_s > 0 else None,
     )
 
 
-def energy_per_correct(figures: Sequence[QueryFigures], gains: Gains, *, estimated: bool) -> Estimate:
+def energy_per_correct(figures: Figures, gains: Gains, *, estimated: bool) -> Estimate:
     """All joules of the scored queries, wrong and cut answers included, over the number of right answers.
 
     Queries whose prompt has no reference can be neither right nor wrong; their joules buy no right answer and
     are not in it. A resample draws whole prompts, joules and score together. With fewer than ten right answers that
     is doubted, and where nothing is right there is no value, and `low` is what a right answer costs at least.
     """
-    scored = [query for query in figures if query.correct is not None]
-    if not scored:
+    scored = figures.at(figures.scored)
+    if not len(scored):
         return Estimate(value=None, findings=(Finding(code=FindingCode.NOTHING_SCORED),))
-    measured = with_energy(scored)
+    measured = scored.at(scored.measured)
     findings = left_out(scored)
-    correct = [float(query.correct is True) for query in measured]
-    if not any(correct):
+    correct = measured.correct.astype(np.float64)
+    if not correct.any():
         nothing = Finding(code=FindingCode.NOTHING_CORRECT)
-        if estimated or not measured:
+        if estimated or not len(measured):
             return Estimate(value=None, findings=(*findings, nothing))
-        least = per_success_interval(column(energies_j(measured)), column(correct))
+        least = per_success_interval(measured.energy_j, correct)
         return Estimate(value=None, low=least.low, findings=tuple(dict.fromkeys((*findings, nothing, *least.findings))))
     return energy_per(
         measured,
@@ -107,73 +101,58 @@ def energy_per_correct(figures: Sequence[QueryFigures], gains: Gains, *, estimat
         gains,
         estimated=estimated,
         interval=per_success_interval,
-        findings=(*findings, *few_correct(int(sum(correct)))),
+        findings=(*findings, *few_correct(int(correct.sum()))),
     )
 
 
-def _mean_tail_j(measured: Sequence[QueryFigures]) -> float | None:
+def _mean_tail_j(measured: Figures) -> float | None:
     """Over the queries whose tail is known: the last one of a session has none."""
-    known = [query.energy_tail_j for query in measured if query.energy_tail_j is not None]
-    return math.fsum(known) / len(known) if known else None
+    known_j = measured.energy_tail_j[~np.isnan(measured.energy_tail_j)]
+    return float(known_j.mean()) if len(known_j) else None
 
 
-def _accuracy(scored: Sequence[QueryFigures]) -> Estimate:
-    if not scored:
+def _accuracy(scored: Figures) -> Estimate:
+    if not len(scored):
         return Estimate(value=None, findings=(Finding(code=FindingCode.NOTHING_SCORED),))
-    n_correct = sum(query.correct is True for query in scored)
+    n_correct = int(scored.correct.sum())
     interval = wilson_interval(n_correct, len(scored))
     return Estimate(value=n_correct / len(scored), low=interval.low, high=interval.high, findings=interval.findings)
 
 
-def _per_token(
-    measured: Sequence[QueryFigures], gains: Gains, estimated: bool, findings: tuple[Finding, ...]
-) -> Estimate:
-    tokens = [query.n_output_tokens for query in measured]
-    known = [float(count) for count in tokens if count is not None]
-    if len(known) != len(measured):
+def _per_token(measured: Figures, gains: Gains, estimated: bool, findings: tuple[Finding, ...]) -> Estimate:
+    if np.isnan(measured.n_output_tokens).any():
         return Estimate(value=None, findings=findings)
-    return energy_per(measured, known, gains, estimated=estimated, findings=findings)
+    return energy_per(measured, measured.n_output_tokens, gains, estimated=estimated, findings=findings)
 
 
-def _tokens(counts: Sequence[int | None]) -> Estimate:
+def _tokens(counts: FloatArray) -> Estimate:
     """Mean count with its interval over prompts; counts that never vary have none."""
-    known = [float(count) for count in counts if count is not None]
-    if not known or len(known) < len(counts):
-        return Estimate(value=None)
-    mean = math.fsum(known) / len(known)
-    if min(known) == max(known):
+    mean = _mean(counts)
+    if mean is None or counts.min() == counts.max():
         return Estimate(value=mean)
-    interval = ratio_interval(column(known), np.ones(len(known)))  # no count is below zero
+    interval = ratio_interval(counts, np.ones(len(counts)))  # no count is below zero
     return Estimate(value=mean, low=interval.low, high=interval.high, findings=interval.findings)
 
 
-def _mean(counts: Sequence[int | None]) -> float | None:
+def _mean(counts: FloatArray) -> float | None:
     """Mean count; unknown unless every query was counted."""
-    known = [count for count in counts if count is not None]
-    return float(np.mean(known)) if known and len(known) == len(counts) else None
+    return float(counts.mean()) if len(counts) and not np.isnan(counts).any() else None
 
 
-def _total_tokens(figures: Sequence[QueryFigures]) -> int | None:
-    mean = _mean([query.n_output_tokens for query in figures])
-    return None if mean is None else sum(query.n_output_tokens or 0 for query in figures)
+def _phases_j(measured: Figures) -> dict[str, float]:
+    """Mean joules per phase; empty unless every query's phases are known, so that they add up to the mean.
 
-
-def _phases_j(measured: Sequence[QueryFigures]) -> dict[str, float]:
-    """Mean joules per phase; empty unless every query's phases are known, so that they add up to the mean."""
-    phases = [query.phases_j for query in measured]
-    known = [each for each in phases if each is not None]
-    if not known or len(known) != len(phases):
+    A query without a phase spent nothing in it: that zero is known.
+    """
+    if not len(measured) or not measured.phases_known.all():
         return {}
-    return {
-        name: value
-        for name in phase_names(known)
-        # A query without this phase spent nothing in it: that zero is known.
-        if (value := divided(math.fsum(each.get(name, 0.0) for each in known), len(known))) is not None
-    }
+    return {name: float(measured.phases_j[name].energy_j.mean()) for name in measured.phase_names()}
 
 
-def _phases_s(figures: Sequence[QueryFigures]) -> dict[str, float]:
-    known = [query.phases_s for query in figures]
-    if not known or not all(known):
+def _phases_s(figures: Figures) -> dict[str, float]:
+    """Mean seconds per phase; empty unless every query has some."""
+    has = {name: ~np.isnan(seconds) for name, seconds in figures.phases_s.items()}
+    if not len(figures) or not has or not np.logical_or.reduce(list(has.values())).all():
         return {}
-    return {name: math.fsum(each.get(name, 0.0) for each in known) / len(known) for name in phase_names(known)}
+    occurring = phase_names([{name: True for name, each in has.items() if each.any()}])
+    return {name: float(np.nansum(figures.phases_s[name])) / len(figures) for name in occurring}

@@ -5,8 +5,6 @@ Every function takes the queries of two modes over the same prompts in the same 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from harness.analysis.bootstrap import (
@@ -14,39 +12,31 @@ from harness.analysis.bootstrap import (
     RATIO,
     FloatArray,
     Interval,
-    column,
     log_deviation,
     per_success_ratio_interval,
     product_interval,
     ratio_interval,
     smallest_detectable,
 )
-from harness.analysis.estimates import ONE_RUN, Gains, energies_j, few_correct, log_sd, ratio_errors, total
-from harness.analysis.measured import QueryFigures
+from harness.analysis.estimates import ONE_RUN, Gains, few_correct, log_sd, ratio_errors, total
+from harness.analysis.figures import Figures
 from harness.records import Estimate, Finding, FindingCode
 
 PER_TOKEN = (1, -1, -1, 1)
 """Powers of joules and tokens above, joules and tokens under the line."""
 
-Queries = Sequence[QueryFigures]
 
-
-def joules(above: Queries, under: Queries) -> tuple[FloatArray, FloatArray]:
-    """Both modes' joules, one per prompt; every energy is known."""
-    return column(energies_j(above)), column(energies_j(under))
-
-
-def energy_ratio(above: Queries, under: Queries, gains: Gains) -> Estimate:
+def energy_ratio(above: Figures, under: Figures, gains: Gains) -> Estimate:
     """Total joules above over total joules under the line; None where a total is zero."""
-    x_j, y_j = joules(above, under)
+    x_j, y_j = above.energy_j, under.energy_j
     if not x_j.sum() > 0 or not y_j.sum() > 0:
         return Estimate(value=None)
     return _of_joules(float(x_j.sum() / y_j.sum()), ratio_interval(x_j, y_j), above, under, gains)
 
 
-def energy_per_token_ratio(above: Queries, under: Queries, gains: Gains) -> Estimate:
+def energy_per_token_ratio(above: Figures, under: Figures, gains: Gains) -> Estimate:
     """Joules per output token above over those under the line, each of totals; None where tokens are not known."""
-    x_j, y_j = joules(above, under)
+    x_j, y_j = above.energy_j, under.energy_j
     counts = _output_tokens(above, under)
     if counts is None or not x_j.sum() > 0 or not y_j.sum() > 0:
         return Estimate(value=None)
@@ -56,7 +46,7 @@ def energy_per_token_ratio(above: Queries, under: Queries, gains: Gains) -> Esti
     return _of_joules(value, prompts, above, under, gains)
 
 
-def energy_per_correct_ratio(above: Queries, under: Queries, gains: Gains, *, modes: tuple[str, str]) -> Estimate:
+def energy_per_correct_ratio(above: Figures, under: Figures, gains: Gains, *, modes: tuple[str, str]) -> Estimate:
     """Joules per right answer above over those under the line, over the prompts that are scored in both.
 
     Args:
@@ -65,17 +55,13 @@ def energy_per_correct_ratio(above: Queries, under: Queries, gains: Gains, *, mo
         gains: Of the devices.
         modes: Their names, for saying which has no right answer.
     """
-    scored = [
-        (one, other)
-        for one, other in zip(above, under, strict=True)
-        if one.correct is not None and other.correct is not None
-    ]
-    if not scored:
+    scored = above.scored & under.scored
+    if not scored.any():
         return Estimate(value=None, findings=(Finding(code=FindingCode.NOTHING_SCORED),))
-    one_side, other_side = [one for one, _ in scored], [other for _, other in scored]
-    x_right, y_right = (column([query.correct is True for query in side]) for side in (one_side, other_side))
+    one_side, other_side = above.at(scored), under.at(scored)
+    x_right, y_right = (side.correct.astype(np.float64) for side in (one_side, other_side))
     without = [name for name, right in zip(modes, (x_right, y_right), strict=True) if not right.any()]
-    x_j, y_j = joules(one_side, other_side)
+    x_j, y_j = one_side.energy_j, other_side.energy_j
     if without:
         detail = "" if len(without) == len(modes) else f"mode {without[0]}"
         return Estimate(value=None, findings=(Finding(code=FindingCode.NOTHING_CORRECT, detail=detail),))
@@ -88,42 +74,40 @@ def energy_per_correct_ratio(above: Queries, under: Queries, gains: Gains, *, mo
     return ratio.model_copy(update={"findings": (*doubts, *ratio.findings)})
 
 
-def token_ratio(above: Queries, under: Queries) -> Estimate:
+def token_ratio(above: Figures, under: Figures) -> Estimate:
     """Total output tokens above over those under the line; None where a query's are not known."""
     counts = _output_tokens(above, under)
     return Estimate(value=None) if counts is None else _counted(*counts)
 
 
-def duration_ratio(above: Queries, under: Queries) -> Estimate:
+def duration_ratio(above: Figures, under: Figures) -> Estimate:
     """Total seconds above over total seconds under the line."""
-    x_s, y_s = column([query.duration_s for query in above]), column([query.duration_s for query in under])
+    x_s, y_s = above.duration_s, under.duration_s
     return _counted(x_s, y_s) if y_s.sum() > 0 else Estimate(value=None)
 
 
-def log_ratio_sd(above: Queries, under: Queries) -> float | None:
+def log_ratio_sd(above: Figures, under: Figures) -> float | None:
     """Standard deviation of the prompts' own log ratios of joules; None below two prompts or where one drew nothing."""
-    x_j, y_j = joules(above, under)
+    x_j, y_j = above.energy_j, under.energy_j
     if len(x_j) < 2 or min(x_j.min(), y_j.min()) <= 0:
         return None
-    return log_sd((x_j / y_j).tolist())
+    return log_sd(x_j / y_j)
 
 
-def detectable(above: Queries, under: Queries) -> float | None:
+def detectable(above: Figures, under: Figures) -> float | None:
     """Relative difference of total joules that 80 % of studies of this size tell from none; None below five prompts."""
-    x_j, y_j = joules(above, under)
+    x_j, y_j = above.energy_j, under.energy_j
     if len(x_j) < N_LEAST or not x_j.sum() > 0 or not y_j.sum() > 0:
         return None
     return smallest_detectable(log_deviation(np.column_stack((x_j, y_j)), RATIO))
 
 
-def _output_tokens(above: Queries, under: Queries) -> tuple[FloatArray, FloatArray] | None:
-    counts = [[query.n_output_tokens for query in side if query.n_output_tokens is not None] for side in (above, under)]
-    if not above or any(len(known) != len(above) or sum(known) <= 0 for known in counts):
-        return None
-    return column(counts[0]), column(counts[1])
+def _output_tokens(above: Figures, under: Figures) -> tuple[FloatArray, FloatArray] | None:
+    counts = (above.n_output_tokens, under.n_output_tokens)
+    return counts if len(above) and all(side.sum() > 0 for side in counts) else None
 
 
-def _of_joules(value: float, prompts: Interval, above: Queries, under: Queries, gains: Gains) -> Estimate:
+def _of_joules(value: float, prompts: Interval, above: Figures, under: Figures, gains: Gains) -> Estimate:
     """A ratio that moves with its joules in proportion: tokens and right answers have no error of a sensor."""
     reading, gain = ratio_errors(total(above), total(under), gains)
     return Estimate(

@@ -14,10 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from harness.analysis.bootstrap import FloatArray, column, ratio_interval
+import numpy as np
+
+from harness.analysis.bootstrap import FloatArray, ratio_interval
 from harness.analysis.comparison import compared_modes
 from harness.analysis.decomposition import log_share_tokens
-from harness.analysis.measured import QueryFigures
+from harness.analysis.figures import Figures, Queries, as_figures
 from harness.records import Comparison, Estimate, Stopping
 
 N_FIRST = 30
@@ -68,7 +70,7 @@ def inflation(n_most: int, *, one_mode: bool = False) -> float:
 
 
 def stopping_of(
-    figures: Mapping[str, Sequence[QueryFigures]],
+    queries: Mapping[str, Queries],
     *,
     modes: Sequence[str],
     target: float,
@@ -79,7 +81,7 @@ def stopping_of(
     """How far a run has come, from the queries that it has so far; the same live and afterwards.
 
     Args:
-        figures: Answered queries by mode.
+        queries: Answered, by mode.
         modes: Of the run.
         target: Relative half-width at which it stops.
         n_most: Prompts that it asks at most.
@@ -89,14 +91,14 @@ def stopping_of(
     Returns:
         Every look that these prompts reach, and what was saved if one of them settled it.
     """
-    costs = {mode: _costs(figures.get(mode, ()), estimated) for mode in modes}
+    figures = {mode: as_figures(queries.get(mode, ())) for mode in modes}
+    costs = {mode: _costs(figures[mode], asked, estimated) for mode in modes}
     pair = compared_modes(modes)
     factor = inflation(n_most, one_mode=pair is None)
     reached = [n for n in looks(n_most) if n <= len(asked)]
-    half_widths = [_widest(costs, asked[:n], base=None if pair is None else pair[1], factor=factor) for n in reached]
+    half_widths = [_widest(costs, n, base=None if pair is None else pair[1], factor=factor) for n in reached]
     settled = any(half_width is not None and half_width <= target for half_width in half_widths)
     n_saved = n_most - len(asked) if settled else 0
-    answered = [query for mode in modes for query in figures.get(mode, ())]
     unit = "seconds" if estimated else "joules"
     if pair is None:
         of = f"mean {unit} per query"
@@ -110,8 +112,8 @@ def stopping_of(
         n_prompts_most=n_most,
         looks=tuple(zip(reached, half_widths, strict=True)),
         settled=settled,
-        saved_s=_saved([query.duration_s for query in answered], len(asked), n_saved),
-        saved_j=_saved([query.energy_j for query in answered], len(asked), n_saved),
+        saved_s=_saved([each.duration_s for each in figures.values()], len(asked), n_saved),
+        saved_j=_saved([each.energy_j for each in figures.values()], len(asked), n_saved),
     )
 
 
@@ -172,23 +174,26 @@ def widened_comparison(comparison: Comparison, factor: float) -> Comparison:
     return comparison.model_copy(update=changed)
 
 
-def _costs(figures: Sequence[QueryFigures], estimated: bool) -> dict[str, float]:
-    """Joules, or seconds, of each prompt for which they are known."""
-    costs = {query.prompt_id: query.duration_s if estimated else query.energy_j for query in figures}
-    return {prompt_id: cost for prompt_id, cost in costs.items() if cost is not None}
+def _costs(figures: Figures, asked: Sequence[str], estimated: bool) -> FloatArray:
+    """Joules, or seconds, of each prompt that was asked; NaN where they are not known."""
+    cost = figures.duration_s if estimated else figures.energy_j
+    of_prompt = np.full(len(figures.prompt.names) + 1, np.nan)  # the last place is that of no answer
+    of_prompt[figures.prompt.codes] = cost
+    of_prompt[-1] = np.nan
+    place = {name: code for code, name in enumerate(figures.prompt.names)}
+    return of_prompt[[place.get(prompt_id, -1) for prompt_id in asked]]
 
 
-def _widest(
-    costs: Mapping[str, Mapping[str, float]], asked: Sequence[str], *, base: str | None, factor: float
-) -> float | None:
-    """The largest relative half-width over prompts, widened; None where one of them is unknown."""
+def _widest(costs: Mapping[str, FloatArray], n: int, *, base: str | None, factor: float) -> float | None:
+    """The largest relative half-width over the first n prompts, widened; None where one of them is unknown."""
     half_widths = []
-    for mode, above in costs.items():
+    for mode, of_mode in costs.items():
         if mode == base:
             continue
-        below = dict.fromkeys(above, 1.0) if base is None else costs[base]
-        shared = [prompt_id for prompt_id in asked if prompt_id in above and prompt_id in below]
-        half_widths.append(_half_width(column([above[i] for i in shared]), column([below[i] for i in shared]), factor))
+        above = of_mode[:n]
+        below = np.ones(n) if base is None else costs[base][:n]
+        shared = ~(np.isnan(above) | np.isnan(below))
+        half_widths.append(_half_width(above[shared], below[shared], factor))
     known = [half_width for half_width in half_widths if half_width is not None]
     return max(known) if known and len(known) == len(half_widths) else None
 
@@ -215,7 +220,7 @@ def _moved(value: float, end: float, factor: float, signed: bool) -> float:
     return value * (end / value) ** factor if value > 0 and end > 0 else end
 
 
-def _saved(spent: Sequence[float | None], n_asked: int, n_saved: int) -> float | None:
+def _saved(spent: Sequence[FloatArray], n_asked: int, n_saved: int) -> float | None:
     """What the prompts that were not asked would have cost at the mean of those that were."""
-    known = [each for each in spent if each is not None]
-    return math.fsum(known) / n_asked * n_saved if known and len(known) == len(spent) else None
+    total = float(sum(each.sum() for each in spent))
+    return total / n_asked * n_saved if any(map(len, spent)) and not math.isnan(total) else None

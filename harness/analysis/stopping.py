@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.analysis.measured import devices_by_session, figures_of, headline_readings, is_estimated
+import numpy as np
+
+from harness.analysis.figures import figures_in, headline_rows, is_estimated_in
 from harness.analysis.sequential import inflation, stopping_of, widened, widened_comparison
-from harness.analysis.summary import failed
-from harness.records import Boundary, EnergyLaw, Estimate, ModeSummary, QueryRecord, Stopping, Summary
+from harness.analysis.stored import query_columns
+from harness.records import Boundary, EnergyLaw, Estimate, ModeSummary, QueryColumns, QueryRecord, Stopping, Summary
 
 
 def stopping_now(
-    queries: Sequence[QueryRecord], *, modes: Sequence[str], headline: Boundary, target: float, n_most: int
+    queries: QueryColumns | Sequence[QueryRecord],
+    *,
+    modes: Sequence[str],
+    headline: Boundary,
+    target: float,
+    n_most: int,
 ) -> Stopping:
     """Where the run stands.
 
@@ -22,19 +29,29 @@ def stopping_now(
         target: Relative half-width at which it stops.
         n_most: Prompts that it asks at most.
     """
-    devices = devices_by_session(queries, headline)
-    figures = [figures_of(query, headline, devices[query.session]) for query in queries if not failed(query)]
-    modes_of: dict[str, set[str]] = {}
-    for query in sorted(queries, key=lambda each: each.prompt_index):
-        modes_of.setdefault(query.prompt_id, set()).add(query.mode)
+    columns = query_columns(queries)
+    figures = figures_in(columns, headline)
     return stopping_of(
-        {mode: [each for each in figures if each.mode == mode] for mode in modes},
+        {mode: figures.in_mode(mode) for mode in modes},
         modes=modes,
         target=target,
         n_most=n_most,
-        asked=[prompt_id for prompt_id, asked in modes_of.items() if asked >= set(modes)],
-        estimated=is_estimated(reading for query in queries for reading in headline_readings(query, headline)),
+        asked=_asked(columns, modes),
+        estimated=is_estimated_in(columns, headline_rows(columns, headline)),
     )
+
+
+def _asked(columns: QueryColumns, modes: Sequence[str]) -> list[str]:
+    """Ids of the prompts that were asked in every mode, in the order of the prompts."""
+    in_all = np.ones(len(columns.prompt.names), dtype=np.bool_)
+    for mode in modes:
+        asked = np.zeros_like(in_all)
+        if mode in columns.mode.names:
+            asked[columns.prompt.codes[columns.mode.codes == columns.mode.names.index(mode)]] = True
+        in_all &= asked
+    first = columns.prompt.codes[np.argsort(columns.prompt_index, kind="stable")]
+    codes, places = np.unique(first, return_index=True)
+    return [columns.prompt.names[code] for code in codes[np.argsort(places)].tolist() if in_all[code]]
 
 
 def with_stopping(summary: Summary, stopping: Stopping) -> Summary:

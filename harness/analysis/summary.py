@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+
+import numpy as np
 
 from harness.analysis.comparison import Invalid, comparisons_of
 from harness.analysis.energy_law import fit_law
 from harness.analysis.estimates import gains_of
-from harness.analysis.measured import (
-    PARTS,
-    devices_by_session,
-    figures_of,
-    headline_readings,
-    is_estimated,
-)
+from harness.analysis.figures import FAILURES, figures_in, headline_rows, is_estimated_in
+from harness.analysis.measured import PARTS
 from harness.analysis.modes import summarise_mode
+from harness.analysis.stored import query_columns
 from harness.errors import InvalidMeasurement
 from harness.records import (
     Boundary,
@@ -27,16 +24,15 @@ from harness.records import (
     FindingCode,
     Method,
     ModeSummary,
+    QueryColumns,
     QueryRecord,
     Summary,
 )
 
-FAILURES = {FindingCode.QUERY_FAILED, FindingCode.OUT_OF_MEMORY, FindingCode.PROMPT_TOO_LONG}
-
 
 def summarise(
     cell: Cell,
-    queries: Sequence[QueryRecord],
+    queries: QueryColumns | Sequence[QueryRecord],
     *,
     run_id: str,
     site_id: str,
@@ -72,25 +68,27 @@ def summarise(
     Raises:
         InvalidMeasurement: Neither a query nor a channel says how energy was found in this boundary.
     """
-    in_order = sorted(queries, key=lambda query: query.prompt_index)
-    readings = [reading for query in in_order for reading in headline_readings(query, headline)]
-    methods = [reading.method for reading in sorted(readings, key=lambda each: each.boundary is Boundary.HOST)]
-    methods += [channel.method for channel in channels if channel.boundary in PARTS[headline]]
+    columns = query_columns(queries)
+    methods = [*_methods(columns, headline), *(each.method for each in channels if each.boundary in PARTS[headline])]
     if not methods:
         raise InvalidMeasurement(
             f"Nothing was metered in the boundary {headline.value} ({len(queries)} queries).",
             "Choose another boundary, or see `harness doctor` for what this machine can measure.",
         )
-    estimated = is_estimated(readings) or (not readings and methods[0] is Method.ESTIMATED)
-    devices = devices_by_session(in_order, headline)
-    answered = [figures_of(query, headline, devices[query.session]) for query in in_order if not failed(query)]
-    names = list(dict.fromkeys((*cell.modes, *(query.mode for query in in_order))))
-    asked = Counter(query.mode for query in in_order)
-    gains = gains_of(channels)
-    by_mode = {name: [query for query in answered if query.mode == name] for name in names}
-    modes = tuple(summarise_mode(name, asked[name], by_mode[name], gains, estimated=estimated) for name in names)
+    readings = headline_rows(columns, headline)
+    estimated = is_estimated_in(columns, readings) or (not len(readings) and methods[0] is Method.ESTIMATED)
+    figures, gains = figures_in(columns, headline), gains_of(channels)
+    in_order = columns.mode.codes[np.argsort(columns.prompt_index, kind="stable")]
+    first = in_order[np.sort(np.unique(in_order, return_index=True)[1])].tolist()
+    names = list(dict.fromkeys((*cell.modes, *(columns.mode.names[code] for code in first))))
+    asked = dict(zip(columns.mode.names, np.bincount(in_order, minlength=len(columns.mode.names)), strict=True))
+    law = None if estimated else fit_law(figures, gains, modes=names)
+    by_mode = {name: figures.in_mode(name) for name in names}
+    del figures  # of a large run, hundreds of megabytes
+    modes = tuple(
+        summarise_mode(name, int(asked.get(name, 0)), by_mode[name], gains, estimated=estimated) for name in names
+    )
     comparisons = comparisons_of(by_mode, gains, estimated=estimated, invalid=invalid)
-    law = None if estimated else fit_law([query for name in names for query in by_mode[name]], gains)
     return Summary(
         run_id=run_id,
         cell=cell,
@@ -105,7 +103,7 @@ def summarise(
         modes=modes,
         comparisons=comparisons,
         law=None if law is None else law.record,
-        findings=gathered(findings, in_order, modes, comparisons),
+        findings=gathered(findings, columns, modes, comparisons),
     )
 
 
@@ -116,7 +114,7 @@ def failed(query: QueryRecord) -> bool:
 
 def gathered(
     run_findings: Sequence[Finding],
-    queries: Sequence[QueryRecord],
+    queries: QueryColumns,
     modes: Sequence[ModeSummary],
     comparisons: Sequence[Comparison],
 ) -> tuple[Finding, ...]:
@@ -126,16 +124,9 @@ def gathered(
     broken = [finding for comparison in comparisons for finding in comparison.invalid if finding.code not in codes]
     kept |= dict.fromkeys(broken)
     codes |= {finding.code for finding in broken}
-    counts: Counter[FindingCode] = Counter()
-    details: dict[FindingCode, str] = {}
-    for query in queries:
-        own = (*query.findings, *(each for reading in query.readings for each in reading.findings))
-        counts.update({finding.code for finding in own})
-        for finding in own:
-            details[finding.code] = details.get(finding.code) or finding.detail
-    for code, count in counts.most_common():
-        example = f"; for example: {details[code]}" if details[code] else ""
-        kept[Finding(code=code, detail=f"{count} of {len(queries)} queries{example}")] = None
+    for code, count, example in _doubts_of(queries):
+        detail = f"{count} of {len(queries)} queries{example and f'; for example: {example}'}"
+        kept[Finding(code=code, detail=detail)] = None
         codes.add(code)
     doubted: dict[FindingCode, list[str]] = {}
     for mode in modes:
@@ -152,3 +143,33 @@ def gathered(
             detail = f"mode {', '.join(where)}" if 0 < len(where) < len(modes) else ""
             kept[Finding(code=code, detail=detail)] = None
     return tuple(kept)
+
+
+def _doubts_of(queries: QueryColumns) -> list[tuple[FindingCode, int, str]]:
+    """Each doubt with the number of queries that have it and a detail, the most frequent first."""
+    findings = queries.findings
+    rank = np.empty(len(queries), dtype=np.int64)
+    rank[np.argsort(queries.prompt_index, kind="stable")] = np.arange(len(queries))
+    in_order = np.argsort(rank[findings.owner], kind="stable")
+    owner, code = findings.owner[in_order], findings.code.codes[in_order]
+    is_said = np.array([bool(name) for name in findings.detail.names], dtype=np.bool_)
+    detail = findings.detail.codes[in_order]
+    doubts, code_of = [], {known.value: known for known in FindingCode}
+    for each in code[np.sort(np.unique(code, return_index=True)[1])].tolist():
+        own = code == each
+        said = detail[own][is_said[detail[own]]]
+        example = findings.detail.names[said[0]] if len(said) else ""
+        doubts.append((code_of[findings.code.names[each]], len(np.unique(owner[own])), example))
+    return sorted(doubts, key=lambda doubt: -doubt[1])
+
+
+def _methods(columns: QueryColumns, headline: Boundary) -> list[Method]:
+    """By which the headline's readings were found, those of a board before those of the host."""
+    rows, readings = headline_rows(columns, headline), columns.readings
+    rank = np.empty(len(columns), dtype=np.int64)
+    rank[np.argsort(columns.prompt_index, kind="stable")] = np.arange(len(columns))
+    is_host = np.array([name == Boundary.HOST.value for name in readings.boundary.names], dtype=np.bool_)
+    if not len(rows):
+        return []
+    first = rows[np.lexsort((rank[readings.owner[rows]], is_host[readings.boundary.codes[rows]]))[0]]
+    return [Method(readings.method.names[readings.method.codes[first]])]

@@ -60,7 +60,7 @@ from harness.analysis.estimates import (
     ratio_errors,
     total,
 )
-from harness.analysis.measured import QueryFigures
+from harness.analysis.figures import Figures, Queries, as_figures
 from harness.records import EnergyLaw, Estimate, Finding, FindingCode, TwoPhase, TwoPhaseMode
 
 N_FITTED = 30
@@ -174,7 +174,7 @@ def held_out_test(
 
 def two_phase(
     lengths: Sequence[LengthFigures],
-    figures: Sequence[QueryFigures],
+    queries: Queries,
     chosen: LawPrompts,
     gains: Gains,
     *,
@@ -190,7 +190,7 @@ def two_phase(
 
     Args:
         lengths: Of every prompt that the first phase answered.
-        figures: The answered batch-1 queries of the second phase, those held out included.
+        queries: The answered batch-1 queries of the second phase, those held out included.
         chosen: Prompts that the second phase measures, for the law and to test it, each in every mode.
         gains: Of the devices.
         modes: Of the run.
@@ -210,16 +210,16 @@ def two_phase(
     planned = {(prompt_id, mode) for prompt_id in (*chosen.fitted, *chosen.held_out) for mode in modes}
     n_measured = len(planned.intersection(asked))
     by_mode = {mode: [each for each in lengths if each.mode == mode] for mode in modes}
-    tested = {
-        mode: [query for query in figures if query.mode == mode and query.prompt_id in held_out] for mode in modes
-    }
+    figures = as_figures(queries)
+    is_held_out = np.array([name in held_out for name in figures.prompt.names], dtype=np.bool_)
+    kept_out = is_held_out[figures.prompt.codes] if len(figures) else np.zeros(0, dtype=np.bool_)
+    tested = {mode: figures.at(kept_out).in_mode(mode) for mode in modes}
     pair = compared_modes(modes)
     law: FittedLaw | None = None
     tests: dict[str, HeldOutTest | None] = dict.fromkeys(modes)
     if not estimated and n_measured == len(planned):
-        fitted = [query for query in figures if query.prompt_id not in held_out]
-        law = fit_law(fitted, gains, base=modes[0] if pair is None else pair[1])
-        tests = {mode: None if law is None else _tested(law, tested[mode], n_modes=len(modes)) for mode in modes}
+        law = fit_law(figures.at(~kept_out), gains, base=modes[0] if pair is None else pair[1])
+        tests = {mode: None if law is None else _tested(law, mode, tested[mode], n_modes=len(modes)) for mode in modes}
     doubts: tuple[Finding, ...]
     if estimated:
         doubts = (ESTIMATED,)
@@ -231,7 +231,7 @@ def two_phase(
     findings = (TWO_PHASE, *doubts)
     held = None
     if law is not None and not doubts:
-        totals = {mode: total([q for q in figures if q.mode == mode and q.energy_j is not None]) for mode in modes}
+        totals = {mode: total(figures.at(figures.measured).in_mode(mode)) for mode in modes}
         held = _HeldLaw(law=law, totals=totals, gains=gains, findings=findings)
     unknown = Estimate(value=None, findings=findings)
     n_law = 0 if law is None else law.fit.n
@@ -250,7 +250,7 @@ def two_phase(
         denominator=None if pair is None else pair[1],
         energy=unknown if pair is None or held is None else held.ratio(by_mode, pair),
         tokens=unknown if pair is None else _token_ratio(*_in_both(by_mode, pair)),
-        accuracy=None if pair is None else accuracy_difference(*_in_both(by_mode, pair)),
+        accuracy=None if pair is None else accuracy_difference(*map(_right, _in_both(by_mode, pair))),
         duration_batched_s=duration_batched_s,
         duration_measured_s=duration_measured_s,
         duration_saved_s=None
@@ -307,7 +307,7 @@ class _HeldLaw:
             ratio_interval(energy_j, np.ones(len(lengths))),
             gradient,
             self._gain(mode),
-            heavy_tail(energy_j.tolist()),
+            heavy_tail(energy_j),
         )
 
     def per_correct(self, mode: str, lengths: Sequence[LengthFigures]) -> Estimate:
@@ -345,19 +345,16 @@ class _HeldLaw:
             ratio_interval(x_j, y_j),
             gradient_x - gradient_y,
             ratio_errors(self.totals[pair[0]], self.totals[pair[1]], self.gains)[1],
-            heavy_tail(x_j.tolist(), y_j.tolist()),
+            heavy_tail(x_j, y_j),
         )
 
-    def saved_s(
-        self, by_mode: Mapping[str, Sequence[LengthFigures]], figures: Sequence[QueryFigures], spent_s: float
-    ) -> float | None:
+    def saved_s(self, by_mode: Mapping[str, Sequence[LengthFigures]], figures: Figures, spent_s: float) -> float | None:
         """Batch-1 seconds of all prompts, by the same law fitted to seconds, minus what both phases took."""
-        known = [query for query in figures if query.n_prompt_tokens is not None and query.n_output_tokens is not None]
-        timed = [query for query in known if query.duration_s > 0]
+        timed = figures.at(~np.isnan(figures.n_prompt_tokens + figures.n_output_tokens) & (figures.duration_s > 0))
         if len(timed) < self.law.fit.n:
             return None
-        places = np.array([self.law.place(query.mode) for query in timed])
-        fit = least_squares(column([query.duration_s for query in timed]), *lengths_of(timed), places)
+        place = np.array([self.law.place(mode) for mode in timed.mode.names])
+        fit = least_squares(timed.duration_s, *lengths_of(timed), place[timed.mode.codes])
         all_s = [fit.predict(*_tokens(each), self.law.place(mode)).sum() for mode, each in by_mode.items() if each]
         return math.fsum(all_s) - spent_s
 
@@ -419,19 +416,19 @@ def _moved(value: float, end: float | None, law_width: float) -> float | None:
     return value * math.exp(math.copysign(width, end - value))
 
 
-def _tested(law: FittedLaw, held_out: Sequence[QueryFigures], *, n_modes: int) -> HeldOutTest | None:
+def _right(lengths: Sequence[LengthFigures]) -> npt.NDArray[np.int64]:
+    """1 right, 0 wrong, -1 not scored."""
+    return np.array([-1 if each.correct is None else int(each.correct) for each in lengths], dtype=np.int64)
+
+
+def _tested(law: FittedLaw, mode: str, held_out: Figures, *, n_modes: int) -> HeldOutTest | None:
     """The test of one mode; None where none of its queries, held out or fitted, has joules and lengths."""
-    known = [
-        query
-        for query in held_out
-        if query.energy_j is not None and query.n_prompt_tokens is not None and query.n_output_tokens is not None
-    ]
-    rows = np.array([mode == known[0].mode for mode in law.modes]) if known else np.zeros(0, dtype=np.bool_)
-    if not rows.any():
+    known = held_out.at(held_out.measured & ~np.isnan(held_out.n_prompt_tokens + held_out.n_output_tokens))
+    if not len(known) or mode not in law.record.modes:
         return None
-    energy_j = column([query.energy_j or 0.0 for query in known])
-    place = law.place(known[0].mode)
-    return held_out_test(law.fit, rows, energy_j, *lengths_of(known), place=place, n_modes=n_modes)
+    rows = law.modes == law.record.modes.index(mode)
+    place = law.place(mode)
+    return held_out_test(law.fit, rows, known.energy_j, *lengths_of(known), place=place, n_modes=n_modes)
 
 
 def _doubts_of_law(law: FittedLaw | None, tests: Mapping[str, HeldOutTest | None]) -> tuple[Finding, ...]:

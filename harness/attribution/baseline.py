@@ -12,8 +12,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING, TypeVar
 
 from harness.records import Boundary, IntervalRecord, Method, Reading
+
+if TYPE_CHECKING:
+    from harness.records import FloatArray
+
+Amount = TypeVar("Amount", float, "FloatArray")
 
 LOAD_NAME = "load"
 IDLE_NAMES = ("idle_before", "idle_after")
@@ -65,7 +71,7 @@ def with_net(reading: Reading, baseline: Baseline | None) -> Reading:
     """The reading with its net fields filled; unchanged where energy or baseline is unknown."""
     if baseline is None or reading.energy_gross_j is None:
         return reading
-    net_j = reading.energy_gross_j - baseline.power_idle_w * reading.duration_s
+    net_j = above_idle_j(reading.energy_gross_j, reading.duration_s, baseline.power_idle_w)
     half_width_j = None
     if reading.energy_gross_half_width_j is not None and baseline.half_width_w is not None:
         half_width_j = math.hypot(reading.energy_gross_half_width_j, baseline.half_width_w * reading.duration_s)
@@ -78,19 +84,9 @@ def with_net(reading: Reading, baseline: Baseline | None) -> Reading:
     )
 
 
-def with_tail(reading: Reading, after: Reading | None, baseline: Baseline | None) -> Reading:
-    """The reading with the energy above idle that followed it; unchanged where that is not known.
-
-    Args:
-        reading: A query's.
-        after: The same device's between the query's end and the next query.
-        baseline: The session's idle power of that device.
-    """
-    if after is None or baseline is None or after.energy_gross_j is None or reading.energy_gross_j is None:
-        return reading
-    if reading.method is Method.ESTIMATED:  # a model of the hardware knows nothing of what lingers
-        return reading
-    return reading.model_copy(update={"energy_tail_j": after.energy_gross_j - baseline.power_idle_w * after.duration_s})
+def above_idle_j(energy_j: Amount, duration_s: Amount, power_idle_w: float) -> Amount:
+    """What of an energy is not the idle power's; of one interval, or of an array of them."""
+    return energy_j - power_idle_w * duration_s
 
 
 def _baseline(device: str, readings: Sequence[Reading]) -> Baseline:

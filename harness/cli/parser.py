@@ -13,7 +13,20 @@ from typing import NoReturn
 import harness
 from harness.errors import ExitCode, HarnessError
 
-VERBS = ("run", "report", "compare", "export", "verify", "meter", "models", "protocols", "doctor")
+VERBS = (
+    "run",
+    "report",
+    "compare",
+    "gate",
+    "leaderboard",
+    "project",
+    "export",
+    "verify",
+    "meter",
+    "models",
+    "protocols",
+    "doctor",
+)
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,4 +1,4 @@
-"""`harness report RUN`: the receipt again, and the page."""
+"""`harness report RUN...`: the receipt again, the page, and what stands behind a figure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,23 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.cli.footprint_flags import add_flags
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.publish import Account
+
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+EPILOG = """\
+examples:
+  harness report                              the newest run
+  harness report RUN RUN                      several runs on one page
+  harness report RUN --explain                every figure that can be explained
+  harness report RUN --explain on.energy_j    its formula, its interval, its queries
+  harness report RUN --explain on/PROMPT_ID   one query, down to the sensor's readings
+"""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -16,42 +31,101 @@ def add_parser(subparsers: Subparsers) -> None:
         "report",
         help="the receipt and the page of a run",
         description="Print a run's receipt and write its page: one HTML file that needs no network.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", nargs="?", default="latest", metavar="RUN", help="a path, a run id, or latest (default)")
+    parser.add_argument(
+        "run", nargs="*", default=["latest"], metavar="RUN", help="a path, a run id, or latest (default)"
+    )
     parser.add_argument("--output-dir", default="results", metavar="DIR", help="where run ids are looked up")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE.html", help="page of several runs (default: reports.html in the last RUN)"
+    )
+    parser.add_argument(
+        "--explain", nargs="?", const="", metavar="FIGURE", help="print what stands behind a figure; alone: list them"
+    )
     parser.add_argument("--external-meter", metavar="FILE.csv", help="join the log of a wall meter or BMC with the run")
     parser.add_argument("--markdown", action="store_true", help="print the receipt as Markdown instead")
+    add_flags(parser)
     parser.set_defaults(main=main)
 
 
 def main(options: argparse.Namespace) -> int:
     """Make everything that can be made again."""
     from harness import publish
+    from harness.cli.footprint_flags import footprint_spec, footprints_of
     from harness.errors import StorageFull, UsageError
-    from harness.report.markdown import render_markdown
+    from harness.report.markdown import render_leads, render_markdown
     from harness.report.receipt import receipt_of
+    from harness.report.study_terminal import print_leads
     from harness.report.terminal import PatientConsole, Place, print_receipt
     from harness.store.run_directory import run_path
     from harness.study import exit_code
     from harness.wall import apply
 
-    run = run_path(options.run, Path(options.output_dir), measured=True)
+    runs = list(dict.fromkeys(run_path(name, Path(options.output_dir), measured=True) for name in options.run))
     if options.external_meter is not None:
-        apply(run, Path(options.external_meter))
-    measured = publish.accounts(run)
+        if len(runs) > 1:
+            raise UsageError(
+                f"One log is of one run, and {len(runs)} are named.", "Name the run that it was logged in."
+            )
+        apply(runs[0], Path(options.external_meter))
+    by_run = {run: publish.accounts(run) for run in runs}
+    measured = [account for accounts in by_run.values() for account in accounts]
     if not measured:
-        raise UsageError(f"{run} holds no finished query.", f"Resume it: harness run --resume {options.run}")
+        raise UsageError(f"{runs[0]} holds no finished query.", f"Resume it: harness run --resume {options.run[0]}")
+    if options.explain is not None:
+        return _explain(options, measured)
+    footprints, not_carried = footprints_of(by_run, footprint_spec(options))
+    leads = [lead for of_run in footprints.values() for lead in of_run]
     console = PatientConsole(highlight=False)
-    places, refusal = [], None
+    pages: list[Path] = []
+    refusal = None
     try:
-        places.append(Place(what="Page", path=str(publish.publish(run, measured))))
+        pages += [publish.publish(run, accounts, footprints[run]) for run, accounts in by_run.items() if accounts]
+        if len(runs) > 1 or options.output is not None:
+            pages = [options.output or runs[-1] / "reports.html"]
+            publish.publish_together(pages[0], measured, leads)
     except StorageFull as error:
         refusal = error  # the receipt can be read all the same
-    for account in measured:
+    places = [Place(what="Page", path=str(page)) for page in pages[-1:]]
+    for account, footprint in zip(measured, leads, strict=True):
+        receipt = receipt_of(account.summary)
         if options.markdown:
-            print(render_markdown(receipt_of(account.summary)))
+            print(render_markdown(receipt))
+            if footprint is not None:
+                print(render_leads([footprint]))
         else:
-            print_receipt(console, receipt_of(account.summary), places=places)
+            print_receipt(console, receipt, places=places)
+            print_leads(console, [footprint] if footprint else [])
     if refusal is not None:
         raise StorageFull(f"The page was not written. {refusal}", "Copy the run to where it can be written.")
+    if not_carried is not None:
+        raise not_carried
     return exit_code([account.summary for account in measured])
+
+
+def _explain(options: argparse.Namespace, measured: Sequence[Account]) -> int:
+    """Print what stands behind one figure; without a name, the names that there are."""
+    from harness import explaining
+    from harness.errors import ExitCode
+    from harness.report.explained_query import QueryAccount
+    from harness.report.explanation_terminal import command_to, print_explanation, print_names, print_next, print_query
+    from harness.report.terminal import PatientConsole
+
+    console = PatientConsole(highlight=False)
+    where = options.output_dir
+    if not options.explain:
+        for names in explaining.names_of(measured):
+            print_names(console, names.figures, cell=names.cell, n_queries=names.n_queries)
+        return int(ExitCode.OK)
+    found = explaining.explained(measured, options.explain)
+    steps = [(what, command_to("report", options.run, name, output_dir=where)) for what, name in found.steps]
+    if isinstance(found.subject, QueryAccount):
+        print_query(console, found.subject, cell=found.cell)
+        again = "recompute these joules" if len(options.run) == 1 else "recompute a run's joules"
+        steps += [(again, command_to("verify", [run], output_dir=where)) for run in options.run]
+    else:
+        print_explanation(console, found.subject, cell=found.cell)
+    print_next(console, steps)
+    return int(ExitCode.OK)

@@ -12,14 +12,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import median
 
+import numpy as np
+
+from harness.reasoning.outputs import EMPTY_BLOCK_TOKENS, ModeOutput, ModeOutputs, as_outputs, shared
 from harness.reasoning.switch import budget_end, budget_of, canonical
 from harness.records import Cell, Finding, FindingCode, ReasoningSpec
-
-EMPTY_BLOCK_TOKENS = 8
-"""A model that is told not to think may still write an empty block: two marks (of up to three tokens each, as
-in Harmony) and the blank lines between them. That many tokens are not thinking."""
 
 TOLERATED_SHARE = 1 / 20
 """Queries of a mode that may break its promise before the mode is not what it is called: a single answer in which a
@@ -32,32 +30,10 @@ FEWEST_ALIKE = 5
 
 FEWEST_TOLD_APART, SIGNIFICANT = 20, 0.05
 """Prompts and level of the sign test by which two lengths of thinking are told apart."""
+N_EXACT = 1000
+"""Prompts beyond which the binomial is added up as floating-point numbers: whole ones grow by a digit with each."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModeOutput:
-    """One query's output, as far as it tells of thinking. What is None is not known, and not judged."""
-
-    prompt_id: str
-    thinking_tokens: int
-    """Marks included."""
-    holds_text: bool | None = None
-    """Whether its thinking holds any text but marks and blanks; None: not known, the tokens have to say it."""
-    cut: bool = False
-    """The token cap ended it."""
-    forced: bool = False
-    """Its thinking was ended at its budget."""
-    rendered: str | None = None
-    """What the model was given, or a hash of it."""
-    text: str | None = None
-    """What it wrote, or a hash of it."""
-
-    @property
-    def thought(self) -> bool:
-        """Whether there is more than an empty block."""
-        if self.holds_text is not None:
-            return self.forced or self.holds_text
-        return self.forced or self.thinking_tokens > EMPTY_BLOCK_TOKENS
+__all__ = ["EMPTY_BLOCK_TOKENS", "Fault", "ModeOutput", "ModeThinking", "Proof", "check_switch", "sign_test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +83,16 @@ def check_switch(
     cell: Cell,
     *,
     rendered: Mapping[str, Sequence[str]] | None = None,
-    outputs: Mapping[str, Sequence[ModeOutput]] | None = None,
+    outputs: Mapping[str, Sequence[ModeOutput] | ModeOutputs] | None = None,
 ) -> Proof:
     """Prove the switch, as far as what is there goes: before a run from prompts alone, after it from its outputs.
 
     Args:
         cell: Its modes, how they are asked for, by which checkpoint, and their caps.
         rendered: By mode, what the model would be given for the same prompts in the same order.
-        outputs: By mode, what the model wrote. Failed queries are left out.
+        outputs: By mode, what the model wrote, all in columns or none. Failed queries are left out.
     """
-    by_mode = {mode: tuple((outputs or {}).get(mode, ())) for mode in canonical(cell.modes)}
+    by_mode = as_outputs({mode: (outputs or {}).get(mode, ()) for mode in canonical(cell.modes)})
     faults = [*_same_prompts(cell, rendered or {}, by_mode)]
     doubts: list[Finding] = []
     for mode, written in by_mode.items():
@@ -130,18 +106,18 @@ def check_switch(
     return Proof(
         faults=tuple(faults),
         doubts=tuple(doubts),
-        thinking=tuple(_thinking(mode, written) for mode, written in by_mode.items() if written),
+        thinking=tuple(_thinking(mode, written) for mode, written in by_mode.items() if len(written)),
     )
 
 
-def _thinking(mode: str, written: Sequence[ModeOutput]) -> ModeThinking:
+def _thinking(mode: str, written: ModeOutputs) -> ModeThinking:
     return ModeThinking(
         mode=mode,
         n_outputs=len(written),
-        n_thought=sum(output.thought for output in written),
-        n_cut=sum(output.cut for output in written),
-        n_forced=sum(output.forced for output in written),
-        median_tokens=median(output.thinking_tokens for output in written),
+        n_thought=int(written.thought.sum()),
+        n_cut=int(written.cut.sum()),
+        n_forced=int(written.forced.sum()),
+        median_tokens=float(np.median(written.thinking_tokens)),
     )
 
 
@@ -149,22 +125,24 @@ def _thinking(mode: str, written: Sequence[ModeOutput]) -> ModeThinking:
 
 
 def _same_prompts(
-    cell: Cell, rendered: Mapping[str, Sequence[str]], by_mode: Mapping[str, Sequence[ModeOutput]]
+    cell: Cell, rendered: Mapping[str, Sequence[str]], by_mode: Mapping[str, ModeOutputs]
 ) -> Iterator[Fault]:
     """Two modes with the same input, although nothing else tells them apart."""
     for first, second in combinations(by_mode, 2):
         if _told_apart_elsewhere(cell, first, second):
             continue
         before = list(zip(rendered.get(first, ()), rendered.get(second, ()), strict=False))
-        after = [(one.rendered, other.rendered) for one, other in _shared(by_mode, first, second)]
-        pairs = [pair for pair in (*before, *after) if None not in pair]
-        if pairs and all(one == other for one, other in pairs):
-            detail = f"{first} and {second}, {len(pairs)} prompts"
+        one, other = shared(by_mode[first], by_mode[second])
+        known = (one.rendered >= 0) & (other.rendered >= 0)
+        n_pairs = len(before) + int(known.sum())
+        alike = all(given == given_too for given, given_too in before)
+        if n_pairs and alike and (one.rendered == other.rendered)[known].all():
+            detail = f"{first} and {second}, {n_pairs} prompts"
             finding = Finding(code=FindingCode.SAME_PROMPT_IN_MODES, detail=detail)
             yield Fault(frozenset({first, second}), finding)
 
 
-def _same_outputs(cell: Cell, by_mode: Mapping[str, Sequence[ModeOutput]]) -> Iterator[Fault]:
+def _same_outputs(cell: Cell, by_mode: Mapping[str, ModeOutputs]) -> Iterator[Fault]:
     """Two modes of one checkpoint that wrote the same, word for word.
 
     Both modes of a prompt sample with the same seed, so this is what a switch without effect looks like. Where caps
@@ -173,26 +151,27 @@ def _same_outputs(cell: Cell, by_mode: Mapping[str, Sequence[ModeOutput]]) -> It
     for first, second in combinations(by_mode, 2):
         if _by_second(cell, first) != _by_second(cell, second) or cell.cap(first) != cell.cap(second):
             continue
-        pairs = [pair for pair in _shared(by_mode, first, second) if None not in (pair[0].text, pair[1].text)]
-        if len(pairs) >= FEWEST_ALIKE and all(one.text == other.text for one, other in pairs):
-            detail = f"{first} and {second}, {len(pairs)} prompts"
+        one, other = shared(by_mode[first], by_mode[second])
+        known = (one.text >= 0) & (other.text >= 0)
+        if known.sum() >= FEWEST_ALIKE and (one.text == other.text)[known].all():
+            detail = f"{first} and {second}, {known.sum()} prompts"
             finding = Finding(code=FindingCode.SAME_OUTPUT_IN_MODES, detail=detail)
             yield Fault(frozenset({first, second}), finding)
 
 
-def _efforts_alike(by_mode: Mapping[str, Sequence[ModeOutput]], known: set[frozenset[str]]) -> Iterator[Finding]:
+def _efforts_alike(by_mode: Mapping[str, ModeOutputs], known: set[frozenset[str]]) -> Iterator[Finding]:
     """Efforts and budgets whose lengths of thinking a sign test over the shared prompts does not tell apart."""
     efforts = [mode for mode in by_mode if mode in ("low", "medium", "high", "on") or budget_of(mode) is not None]
     for first, second in combinations(efforts, 2):
-        pairs = _shared(by_mode, first, second)
-        if len(pairs) < FEWEST_TOLD_APART or frozenset({first, second}) in known:
+        one, other = shared(by_mode[first], by_mode[second])
+        if len(one) < FEWEST_TOLD_APART or frozenset({first, second}) in known:
             continue
-        n_less = sum(one.thinking_tokens < other.thinking_tokens for one, other in pairs)
-        n_more = sum(one.thinking_tokens > other.thinking_tokens for one, other in pairs)
+        n_less = int((one.thinking_tokens < other.thinking_tokens).sum())
+        n_more = int((one.thinking_tokens > other.thinking_tokens).sum())
         p_value = sign_test(n_less, n_more)
         if p_value > SIGNIFICANT:
             lengths = ", ".join(f"{mode} {_tokens(_thinking(mode, by_mode[mode]))}" for mode in (first, second))
-            detail = f"{lengths}, {len(pairs)} prompts, p = {p_value:.2g}"
+            detail = f"{lengths}, {len(one)} prompts, p = {p_value:.2g}"
             yield Finding(code=FindingCode.EFFORT_NOT_SEEN, detail=detail)
 
 
@@ -201,17 +180,21 @@ def sign_test(n_less: int, n_more: int) -> float:
 
     W. J. Dixon and A. M. Mood, The statistical sign test, J. Am. Stat. Assoc. 41 (1946) 557-566.
     """
-    n = n_less + n_more
-    tail = sum(math.comb(n, k) for k in range(min(n_less, n_more) + 1))
+    n, n_fewer = n_less + n_more, min(n_less, n_more)
+    if n > N_EXACT:
+        places = np.arange(1, n_fewer + 1)
+        logs = np.concatenate(([0.0], np.cumsum(np.log((n - places + 1) / places)))) - n * math.log(2)
+        return min(1.0, 2 * float(np.exp(logs).sum()))
+    tail = sum(math.comb(n, k) for k in range(n_fewer + 1))
     return min(1.0, float(2 * tail / 2**n))
 
 
 # ------------------------------------------------------------------------------------------- one mode
 
 
-def _of_mode(cell: Cell, mode: str, written: Sequence[ModeOutput]) -> Iterator[tuple[Finding, bool]]:
+def _of_mode(cell: Cell, mode: str, written: ModeOutputs) -> Iterator[tuple[Finding, bool]]:
     """What one mode's outputs say against its name, and whether that is a fault."""
-    if not written:
+    if not len(written):
         return
     if mode == "off":
         yield from _thought_in_off(mode, written)
@@ -222,34 +205,34 @@ def _of_mode(cell: Cell, mode: str, written: Sequence[ModeOutput]) -> Iterator[t
         yield from _did_not_think(mode, written)
 
 
-def _thought_in_off(mode: str, written: Sequence[ModeOutput]) -> Iterator[tuple[Finding, bool]]:
-    thoughts = [output.thinking_tokens for output in written if output.thought]
-    if thoughts:
-        detail = f"{len(thoughts)} of {len(written)} queries in {mode}, up to {max(thoughts)} tokens"
+def _thought_in_off(mode: str, written: ModeOutputs) -> Iterator[tuple[Finding, bool]]:
+    thoughts = written.thinking_tokens[written.thought]
+    if len(thoughts):
+        detail = f"{len(thoughts)} of {len(written)} queries in {mode}, up to {thoughts.max()} tokens"
         finding = Finding(code=FindingCode.THINKING_IN_OFF_MODE, detail=detail)
         yield finding, _too_many(len(thoughts), len(written))
 
 
-def _did_not_think(mode: str, written: Sequence[ModeOutput]) -> Iterator[tuple[Finding, bool]]:
+def _did_not_think(mode: str, written: ModeOutputs) -> Iterator[tuple[Finding, bool]]:
     """An output that was cut may not have come to its thinking, so it speaks only where it shows some."""
-    judged = [output for output in written if output.thought or not output.cut]
-    n_thought = sum(output.thought for output in judged)
+    judged = written.at(written.thought | ~written.cut)
+    n_thought = int(judged.thought.sum())
     if 2 * n_thought < len(judged):
-        longest = max(output.thinking_tokens for output in judged)
+        longest = judged.thinking_tokens.max()
         detail = f"{len(judged) - n_thought} of {len(judged)} queries in {mode}, at most {longest} tokens of thinking"
         yield Finding(code=FindingCode.NO_THINKING_IN_ON_MODE, detail=detail), n_thought == 0
 
 
-def _over_budget(cell: Cell, mode: str, n_tokens: int, written: Sequence[ModeOutput]) -> Iterator[tuple[Finding, bool]]:
+def _over_budget(cell: Cell, mode: str, n_tokens: int, written: ModeOutputs) -> Iterator[tuple[Finding, bool]]:
     """A model may go on after the end that was forced and close its thinking once more, or open another one.
 
     The forced text has at most as many tokens as bytes.
     """
     spec = _spec(cell, mode)
     limit = n_tokens + (len(budget_end(spec).encode()) if spec else 0)
-    over = [output.thinking_tokens for output in written if output.thinking_tokens > limit]
-    if over:
-        detail = f"{len(over)} of {len(written)} queries in {mode}, up to {max(over)} tokens"
+    over = written.thinking_tokens[written.thinking_tokens > limit]
+    if len(over):
+        detail = f"{len(over)} of {len(written)} queries in {mode}, up to {over.max()} tokens"
         yield Finding(code=FindingCode.BUDGET_NOT_HELD, detail=detail), _too_many(len(over), len(written))
 
 
@@ -278,14 +261,6 @@ def _told_apart_elsewhere(cell: Cell, first: str, second: str) -> bool:
     budgets = [budget_of(mode) is not None for mode in (first, second)]
     base = spec.budget_mode if spec else None
     return all(budgets) or (any(budgets) and base in (first, second))
-
-
-def _shared(
-    by_mode: Mapping[str, Sequence[ModeOutput]], first: str, second: str
-) -> list[tuple[ModeOutput, ModeOutput]]:
-    """The outputs of the prompts that both modes answered."""
-    others = {output.prompt_id: output for output in by_mode[second]}
-    return [(output, others[output.prompt_id]) for output in by_mode[first] if output.prompt_id in others]
 
 
 def _tokens(thinking: ModeThinking) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.analysis.measured import QueryFigures
+from harness.analysis.measured import QueryFigures, phase_names
 from harness.records import EnergyLaw, IntervalRecord, Method, Summary
 from harness.report.numbers import Unit, digits, percent, signed, unit_for, value_of
 from harness.report.panel import Grid, Json, Panel
@@ -188,6 +188,7 @@ def _power_chart(
     modes: Sequence[str],
 ) -> Json:
     own = [(query, start_s) for query, start_s in queries if query.session == power.session]
+    phases = phase_names([query.phases_s for query, _ in own])
     bin_s = power.duration_bin_s
     return {
         "session": power.session,
@@ -196,6 +197,7 @@ def _power_chart(
         "w": [[None if np.isnan(w) else round(float(w), 1) for w in row] for row in power.power_w],
         "bin_s": None if bin_s is None else float(f"{bin_s:.2g}"),
         "modes": list(modes),
+        "phases": phases,
         "intervals": [
             [each.name.replace("_", " "), round(each.time_start_s, 2), round(each.time_end_s, 2)]
             for each in intervals
@@ -209,12 +211,21 @@ def _power_chart(
                 query.prompt_id,
                 rounded(query.energy_j, 2),
                 query.n_output_tokens,
+                *_phase_ends(query, phases),
             ]
             for query, start_s in own[:N_QUERIES_MOST]
         ],
         "left_out": max(0, len(own) - N_QUERIES_MOST),
         "estimated": Method.ESTIMATED in power.methods,
     }
+
+
+def _phase_ends(query: QueryFigures, phases: Sequence[str]) -> list[float]:
+    """Seconds from the query's start to the end of each phase; nothing where its phases are not known."""
+    if not query.phases_s:
+        return []
+    lengths_s = [query.phases_s.get(name, 0.0) for name in phases]
+    return [round(sum(lengths_s[: place + 1]), 3) for place in range(len(phases))]
 
 
 def _device(device: str, method: Method) -> str:

@@ -31,7 +31,8 @@ def render_markdown(receipt: Receipt) -> str:
         blocks.append("**To know before you quote it**")
         blocks.append(
             "\n".join(
-                f"- {_own(doubt.sentence)}{_details(doubt.details)} {_own(doubt.next_step)}" for doubt in receipt.doubts
+                f"- {own_sentence(doubt.sentence)}{_details(doubt.details)} {own_sentence(doubt.next_step)}"
+                for doubt in receipt.doubts
             )
         )
     return "\n\n".join(blocks) + "\n"
@@ -58,7 +59,7 @@ def escaped(text: str) -> str:
     return SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def _own(text: str) -> str:
+def own_sentence(text: str) -> str:
     """A sentence of this program's: its `quoted` parts stay code, the rest is escaped."""
     return "`".join(part if index % 2 else SPECIAL.sub(r"\\\1", part) for index, part in enumerate(text.split("`")))
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -20,12 +20,17 @@ from harness.analysis.summary import failed
 from harness.records import IntervalRecord, LengthRecord, QueryRecord, Summary
 from harness.report.charts import power_panel, scatter_panel
 from harness.report.compared import Answer, answers
+from harness.report.evidence import N_QUERIES_MOST, Behind, TrailSource, behind_lines, evidence_of, names_behind
+from harness.report.explained import Evidence, explanations_of
 from harness.report.facts import FactGroup
 from harness.report.measure import measure_of
 from harness.report.numbers import UNKNOWN, digits, half_width
 from harness.report.panel import Panel
+from harness.report.raw_data import raw_data
 from harness.report.receipt import Receipt, receipt_of
+from harness.report.rows import Row
 from harness.report.savings import stopping_panel, two_phase_panel
+from harness.report.spread import spread_panel
 from harness.report.study_bars import factors_panel, split_panel
 from harness.report.study_charts import front_panel, lengths_panel, pairs_panel
 from harness.report.table import Table
@@ -33,6 +38,8 @@ from harness.report.trace import Trace
 from harness.report.wording import joules_label, models
 
 N_QUERIES_LISTED = 1000
+N_OPENED_LEAST = 10
+"""Queries of a cell whose readings are in the page, however many cells it has."""
 N_CHARACTERS_SHOWN = 160
 """Of an answer; the end is shown, where the result stands."""
 
@@ -51,6 +58,12 @@ class PageCell:
     """The letter that stands for it where a page sets several side by side."""
     lengths: Sequence[LengthRecord] = ()
     """Of a two-phase run: every prompt's token counts."""
+    footprint: Lead | None = None
+    """What its joules are at a server, on a grid, on a bill; only where somebody asked."""
+    trails_of: TrailSource | None = None
+    """Reads the sensor's readings around the queries that the page opens; None: they are not at hand."""
+    n_queries: int | None = None
+    """Of the run, where `queries` are only some of them: the page then lists and draws these. None: they are all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +99,15 @@ class Part:
     """The name, and whatever else tells it from the other cells of the page."""
     summary: Summary
     receipt: Receipt
+    behind: Mapping[tuple[int, int], Behind]
+    """By section and row of the receipt."""
+    column: int
+    """Characters of the widest figure of a mode on the receipt."""
     charts: Markup
+    evidence: Markup
+    raw: Markup
+    n_left_out: int
+    """Queries whose readings are not in the page."""
     answers: tuple[Answer, ...]
     study: tuple[Panel, ...]
     power: Panel | None
@@ -96,6 +117,7 @@ class Part:
     command: str | None
     lines: tuple[QueryLine, ...]
     n_queries: int
+    footprint: Lead | None
 
 
 def render_page(cells: Sequence[PageCell], *, title: str | None = None, leads: Sequence[Lead] = ()) -> str:
@@ -129,11 +151,17 @@ def render_page(cells: Sequence[PageCell], *, title: str | None = None, leads: S
             "chart_tools": "chart.js",
             "power_script": "power.js",
             "study_script": "study.js",
+            "evidence_script": "evidence.js",
+            "data_script": "data.js",
             "script": "page.js",
         }.items()
     }
     links = _links(cells)
-    parts = [_part(f"cell-{index}", link, cell) for index, (link, cell) in enumerate(zip(links, cells, strict=True))]
+    n_opened = max(N_OPENED_LEAST, N_QUERIES_MOST // max(1, len(cells)))
+    parts = [
+        _part(f"cell-{index}", link, cell, n_opened)
+        for index, (link, cell) in enumerate(zip(links, cells, strict=True))
+    ]
     return environment.get_template("page.html.j2").render(
         parts=parts, leads=leads, title=title or (parts[0].summary.run_id if parts else "No results"), **raw
     )
@@ -190,7 +218,7 @@ def _told_apart_by(cell: PageCell) -> tuple[str, ...]:
     )
 
 
-def _part(anchor: str, link: str, cell: PageCell) -> Part:
+def _part(anchor: str, link: str, cell: PageCell, n_opened: int) -> Part:
     summary = cell.summary
     modes = [mode.mode for mode in summary.modes]
     devices = devices_by_session(cell.queries, summary.headline)
@@ -205,12 +233,24 @@ def _part(anchor: str, link: str, cell: PageCell) -> Part:
     headline = None if summary.two_phase is not None else summary.comparison
     listed = sorted(cell.queries, key=lambda each: (each.prompt_index, modes.index(each.mode)))
     figures = {(query.prompt_id, query.mode): query for query, _ in drawn}
+    by_prompt = [figures[key] for query in listed if (key := (query.prompt_id, query.mode)) in figures]
+    is_whole = cell.n_queries is None  # some of the queries explain no figure of all of them
+    whole = Evidence(summary=summary, figures=by_prompt, intervals=cell.intervals)
+    behind = behind_lines(receipt, explanations_of(whole) if is_whole else {})
+    evidence = evidence_of(listed, summary.headline, names_behind(behind), cell.trails_of, n_opened)
+    n_queries = len(listed) if cell.n_queries is None else cell.n_queries
+    raw = raw_data(summary, [(each, figures.get((each.prompt_id, each.mode))) for each in listed], n_queries)
     return Part(
         anchor=anchor,
         name=_name(cell),
         link=link,
         summary=summary,
         receipt=receipt,
+        behind=behind,
+        column=_widest([row for section in receipt.sections for row in section.rows], len(receipt.modes)),
+        evidence=script_json(evidence),
+        n_left_out=n_queries - len(evidence["queries"]),
+        raw=script_json(raw),
         charts=script_json({panel.name: panel.chart for panel in (*study, power) if panel and panel.chart}),
         answers=answers(headline, estimated=summary.estimated) if headline and not headline.invalid else (),
         study=study,
@@ -220,7 +260,8 @@ def _part(anchor: str, link: str, cell: PageCell) -> Part:
         facts=cell.facts,
         command=cell.command,
         lines=tuple(_line(query, figures.get((query.prompt_id, query.mode))) for query in listed[:N_QUERIES_LISTED]),
-        n_queries=len(listed),
+        n_queries=n_queries,
+        footprint=cell.footprint,
     )
 
 
@@ -238,12 +279,26 @@ def _study(cell: PageCell, drawn: Sequence[tuple[QueryFigures, float]]) -> tuple
             factors_panel(summary, comparisons, measure),
             pairs_panel(summary, [query for query, _ in drawn], comparisons, measure),
             split_panel(summary, measure),
+            _of_some(spread_panel(summary, [query for query, _ in drawn], measure), cell, len(drawn)),
             front_panel(summary, comparisons, measure),
             lengths,
             scatter,
         ]
     panels += [stopping_panel(summary.stopping)] if summary.stopping else []
     return tuple(panel for panel in panels if panel is not None)
+
+
+def _widest(rows: Sequence[Row], n_modes: int) -> int:
+    """Of the figures that stand in a mode's own column, and of the modes' names as far as they are not long."""
+    return max((len(cell) for row in rows if len(row.cells) == n_modes for cell in row.cells), default=0)
+
+
+def _of_some(panel: Panel | None, cell: PageCell, n_drawn: int) -> Panel | None:
+    """Says so where a panel's own figures are not of all queries."""
+    if panel is None or cell.n_queries is None:
+        return panel
+    note = f"Of the {n_drawn:,} answered queries on this page; the run has {cell.n_queries:,}."
+    return replace(panel, notes=(*panel.notes, note))
 
 
 def _thinking(cell: PageCell, drawn: Sequence[tuple[QueryFigures, float]]) -> dict[str, list[int]]:

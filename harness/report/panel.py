@@ -57,6 +57,8 @@ class Bar:
     mode: int | None = None
     heading: str = ""
     strong: bool = False
+    silhouette: str = ""
+    """A path in a square of 100 by 100, y downwards, over the whole track: how often which value occurs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.records import Estimate, FindingCode, Summary, TwoPhase
+from harness.records import Estimate, FindingCode, ModeSummary, Summary, TwoPhase
 from harness.report.beside import beside_lines
 from harness.report.compared import invalid_words, listed, reasons, whole
 from harness.report.numbers import (
@@ -169,7 +169,7 @@ def _joules(summary: Summary) -> Section:
         _column(unit.estimate(mode.energy_j), {k: unit.of(v) for k, v in mode.phases_j.items()}, phases)
         for mode in modes
     ]
-    rows = [*_itemised(phases, columns), *_in_other_units(summary)]
+    rows = [*_itemised(modes, phases, columns, ("phases", "energy_j")), *_in_other_units(summary)]
     return Section(title=f"One query, in {joules_label(summary, unit.name)}", rows=tuple(rows))
 
 
@@ -177,10 +177,10 @@ def _measured_joules(summary: Summary) -> list[Section]:
     unit = unit_for([mode.energy_j.value for mode in summary.modes], "J")
     estimates = [unit.estimate(mode.energy_j) for mode in summary.modes]
     rows = (
-        _other_prompts(estimates),
-        Row(label="sensor reading", cells=tuple(half_width(each.half_width_reading) for each in estimates)),
-        _run_to_run(estimates),
-        Row(label="sensor gain", cells=tuple(half_width(each.half_width_gain) for each in estimates)),
+        _part("other prompts", summary, "energy_j", [ends_of(each) or UNKNOWN for each in estimates]),
+        _part("sensor reading", summary, "energy_j", [half_width(each.half_width_reading) for each in estimates]),
+        _part("run to run", summary, "energy_j", [half_width(each.half_width_runs) for each in estimates]),
+        _part("sensor gain", summary, "energy_j", [half_width(each.half_width_gain) for each in estimates]),
     )
     return [_joules(summary), Section(title=f"95 % interval of the total, {unit.name}", rows=rows)]
 
@@ -194,19 +194,25 @@ def _seconds(summary: Summary) -> list[Section]:
         _column(estimate, {name: unit.of(value) for name, value in mode.phases_s.items()}, phases)
         for estimate, mode in zip(estimates, summary.modes, strict=True)
     ]
-    rows = (_other_prompts(estimates), _run_to_run(estimates))
+    rows = (
+        _part("other prompts", summary, "duration_s", [ends_of(each) or UNKNOWN for each in estimates]),
+        _part("run to run", summary, "duration_s", [half_width(each.half_width_runs) for each in estimates]),
+    )
+    items = _itemised(summary.modes, phases, columns, ("phases_s", "duration_s"))
     return [
-        Section(title=f"One query, in {unit.name} (time is measured)", rows=tuple(_itemised(phases, columns))),
+        Section(title=f"One query, in {unit.name} (time is measured)", rows=tuple(items)),
         Section(title=f"95 % interval of the total, {unit.name}", rows=rows),
     ]
 
 
-def _other_prompts(estimates: Sequence[Estimate]) -> Row:
-    return Row(label="other prompts", cells=tuple(ends_of(each) or UNKNOWN for each in estimates))
+def _part(label: str, summary: Summary, figure: str, cells: Sequence[str]) -> Row:
+    """One part of the interval of a figure of every mode."""
+    return Row(label=label, cells=tuple(cells), behind=behind(summary.modes, figure), part=label)
 
 
-def _run_to_run(estimates: Sequence[Estimate]) -> Row:
-    return Row(label="run to run", cells=tuple(half_width(each.half_width_runs) for each in estimates))
+def behind(modes: Sequence[ModeSummary], figure: str) -> tuple[str, ...]:
+    """The names of one figure of every mode."""
+    return tuple(f"{mode.mode}.{figure}" for mode in modes)
 
 
 def _phase_names(phases: Sequence[Mapping[str, float]]) -> list[str]:
@@ -233,10 +239,17 @@ def decimals_of_total(total: Estimate) -> int:
     return decimals if round(value, decimals) else decimals_of(Estimate(value=value))
 
 
-def _itemised(phases: Sequence[str], columns: Sequence[Sequence[str]]) -> list[Row]:
+def _itemised(
+    modes: Sequence[ModeSummary], phases: Sequence[str], columns: Sequence[Sequence[str]], names: tuple[str, str]
+) -> list[Row]:
+    """Items and their total; `names` are what the figures of a phase and of the total are called."""
     by_row = list(zip(*columns, strict=True))
-    rows = [Row(label=name, cells=cells) for name, cells in zip(phases, by_row, strict=False)]
-    return [*rows, Row(label="total", cells=by_row[-1], kind=Kind.TOTAL)] if by_row else rows
+    rows = [
+        Row(label=name, cells=cells, behind=behind(modes, f"{names[0]}.{name}"))
+        for name, cells in zip(phases, by_row, strict=False)
+    ]
+    total = [Row(label="total", cells=by_row[-1], kind=Kind.TOTAL, behind=behind(modes, names[1]))] if by_row else []
+    return [*rows, *total]
 
 
 def _in_other_units(summary: Summary) -> list[Row]:
@@ -247,44 +260,54 @@ def _in_other_units(summary: Summary) -> list[Row]:
     if any(each.value is not None for each in net) and not summary.estimated:
         unit = unit_for([mode.energy_j.value for mode in modes], "J")
         cells = tuple(value_of(unit.estimate(each)) for each in net)
-        rows.append(Row(label=f"{unit.name} above idle", cells=cells, kind=Kind.DETAIL))
+        label = f"{unit.name} above idle"
+        rows.append(Row(label=label, cells=cells, kind=Kind.DETAIL, behind=behind(modes, "energy_net_j")))
     tails = [Estimate(value=mode.energy_tail_j) for mode in modes]
     if any(each.value is not None for each in tails) and not summary.estimated:
         unit = unit_for([mode.energy_j.value for mode in modes], "J")
         cells = tuple(value_of(unit.estimate(each)) for each in tails)
-        rows.append(Row(label=f"{unit.name} after the end, not included", cells=cells, kind=Kind.DETAIL))
+        label = f"{unit.name} after the end, not included"
+        rows.append(Row(label=label, cells=cells, kind=Kind.DETAIL, behind=behind(modes, "energy_tail_j")))
     wh = [_scaled(mode.energy_j, 1 / J_PER_WH) for mode in modes]
     unit = unit_for([each.value for each in wh], "Wh")
     cells = tuple(value_of(unit.estimate(each)) for each in wh)
-    rows.append(Row(label=f"{unit.name}{word}", cells=cells, kind=Kind.DETAIL))
+    label = f"{unit.name}{word}"
+    rows.append(Row(label=label, cells=cells, kind=Kind.DETAIL, behind=behind(modes, "energy_wh_per_1000")))
     if summary.tariff_per_kwh is not None:
         price = summary.tariff_per_kwh * N_QUERIES_PRICED / J_PER_KWH
         cells = tuple(value_of(_scaled(mode.energy_j, price)) for mode in modes)
         label = f"{N_QUERIES_PRICED:,} at {summary.tariff_per_kwh:g} per kWh{word}"
-        rows.append(Row(label=label, cells=cells, kind=Kind.DETAIL))
+        rows.append(Row(label=label, cells=cells, kind=Kind.DETAIL, behind=behind(modes, "cost_per_1000")))
     return rows
 
 
 def _tokens(summary: Summary) -> Section:
     modes = summary.modes
+    counts = (
+        ("thinking", [mode.thinking_tokens.value for mode in modes]),
+        ("answer", [mode.answer_tokens.value for mode in modes]),
+    )
     rows = [
-        Row(label="thinking tokens", cells=tuple(digits(mode.thinking_tokens.value) for mode in modes)),
-        Row(label="answer tokens", cells=tuple(digits(mode.answer_tokens.value) for mode in modes)),
+        Row(label=f"{kind} tokens", cells=tuple(map(digits, values)), behind=behind(modes, f"{kind}_tokens"))
+        for kind, values in counts
     ]
     if summary.estimated:
         per_token = [mode.duration_per_output_token_s for mode in modes]
         unit = unit_for(per_token, "s")
         cells = tuple(digits(None if each is None else unit.of(each)) for each in per_token)
-        rows.append(Row(label=f"{unit.name} per output token", cells=cells))
+        named = behind(modes, "duration_per_output_token_s")
+        rows.append(Row(label=f"{unit.name} per output token", cells=cells, behind=named))
     else:
         estimates = [mode.energy_per_output_token_j for mode in modes]
         unit = unit_for([each.value for each in estimates], "J")
         cells = tuple(value_of(unit.estimate(each)) for each in estimates)
-        rows.append(Row(label=f"{unit.name} per output token", cells=cells))
+        named = behind(modes, "energy_per_output_token_j")
+        rows.append(Row(label=f"{unit.name} per output token", cells=cells, behind=named))
         if not any(mode.duration_s.value is None for mode in modes):
             unit = unit_for([mode.duration_s.value for mode in modes], "s")
             cells = tuple(value_of(unit.estimate(mode.duration_s)) for mode in modes)
-            rows.append(Row(label="seconds" if unit.name == "s" else unit.name, cells=cells))
+            label = "seconds" if unit.name == "s" else unit.name
+            rows.append(Row(label=label, cells=cells, behind=behind(modes, "duration_s")))
     return Section(title="Tokens of one query", rows=tuple(rows))
 
 
@@ -300,17 +323,19 @@ def _answers(summary: Summary) -> list[Section]:
         for mode, each in zip(modes, per_correct, strict=True)
     )
     label = f"{joules_label(summary, unit.name)} per right answer{scored_only(summary)}"
-    rows = [Row(label="right answers", cells=right)]
+    rows = [Row(label="right answers", cells=right, behind=behind(modes, "accuracy"))]
     if any(mode.n_cut for mode in modes):
         cut = tuple(f"{mode.n_cut} of {mode.n_queries - mode.n_failed}" for mode in modes)
         rows.append(Row(label="cut by the cap", cells=cut, kind=Kind.DETAIL))
     if any(mode.n_forced for mode in modes):
         forced = tuple(f"{mode.n_forced} of {mode.n_queries - mode.n_failed}" for mode in modes)
         rows.append(Row(label="thinking ended by force", cells=forced, kind=Kind.DETAIL))
-    rows.append(Row(label=label, cells=joules, kind=Kind.TOTAL))
+    named = behind(modes, "energy_per_correct_j")
+    rows.append(Row(label=label, cells=joules, kind=Kind.TOTAL, behind=named))
     if not summary.estimated:
         cells = tuple(ends_of(unit.estimate(each)) or UNKNOWN for each in per_correct)
-        rows.append(Row(label="95 %: other prompts", cells=cells, kind=Kind.DETAIL))
+        label = "95 %: other prompts"
+        rows.append(Row(label=label, cells=cells, kind=Kind.DETAIL, behind=named, part="other prompts"))
     sections = [Section(title="What it buys", rows=tuple(rows))]
     compared = answer_rows(summary)
     if compared:

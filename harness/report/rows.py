@@ -23,6 +23,10 @@ class Row:
     label: str
     cells: tuple[str, ...]
     kind: Kind = Kind.ITEM
+    behind: tuple[str, ...] = ()
+    """The names of the figures that it prints, for `harness report --explain`; empty: there is nothing to open."""
+    part: str = ""
+    """Where the row is only one part of those figures' interval: which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,12 @@ class Section:
     rows: tuple[Row, ...]
 
 
-def wide(label: str, cell: str = "", *, total: bool = False) -> Row:
-    """One figure for all modes, or a sentence where `cell` is empty."""
-    return Row(label=label, cells=(cell,), kind=Kind.WIDE_TOTAL if total else Kind.WIDE)
+def wide(label: str, cell: str = "", *, total: bool = False, behind: str = "", part: str = "") -> Row:
+    """One figure for all modes, or a sentence where `cell` is empty. `behind` is the figure's name."""
+    return Row(
+        label=label,
+        cells=(cell,),
+        kind=Kind.WIDE_TOTAL if total else Kind.WIDE,
+        behind=(behind,) if behind else (),
+        part=part,
+    )

@@ -45,10 +45,12 @@ def answer_rows(summary: Summary) -> tuple[Row, ...]:
         return ()
     names = f"{headline.numerator} against {headline.denominator}"
     words = accuracy_words(headline)
-    rows = [wide(names, words)] if words else []
+    compared = f"{headline.numerator}/{headline.denominator}"
+    rows = [wide(names, words, behind=f"{compared}.accuracy")] if words else []
     ratio = headline.energy_per_correct
     if not summary.estimated and ratio.value is not None:
-        rows.append(wide("joules per right answer", _with_ends(times(ratio), ends_of(ratio))))
+        text = _with_ends(times(ratio), ends_of(ratio))
+        rows.append(wide("joules per right answer", text, behind=f"{compared}.energy_per_correct"))
     return tuple(rows)
 
 
@@ -83,7 +85,7 @@ def two_phase_sections(two_phase: TwoPhase, modes: tuple[str, ...]) -> Iterator[
     limits = tuple(
         "–" if each is None or each.held_out_limit is None else f"± {percent(each.held_out_limit)}" for each in shown
     )
-    joules = [*_two_phase_joules(shown)] if two_phase.valid else []
+    joules = [*_two_phase_joules(shown, modes)] if two_phase.valid else []
     rows = joules[:2]
     if any(each is not None and each.n_scored for each in shown):
         right = tuple("–" if each is None else f"{each.n_correct:,} of {each.n_scored:,}" for each in shown)
@@ -92,25 +94,31 @@ def two_phase_sections(two_phase: TwoPhase, modes: tuple[str, ...]) -> Iterator[
         cut = tuple("–" if each is None else f"{each.n_cut:,} of {each.n_prompts - each.n_failed:,}" for each in shown)
         rows.append(Row(label="cut by the cap", cells=cut))
     if any(each is not None and each.held_out_deviation is not None for each in shown):
-        rows += [Row(label="held out, off the law", cells=held), Row(label="allowed", cells=limits)]
+        named = tuple(f"{mode}.two_phase.held_out" for mode in modes)
+        rows += [
+            Row(label="held out, off the law", cells=held, behind=named),
+            Row(label="allowed", cells=limits, behind=named, part="allowed"),
+        ]
     if rows:
         yield Section(title=f"Two-phase: {two_phase.n_prompts:,} prompts, not measured one by one", rows=tuple(rows))
     yield Section(title="Two-phase: token counts × energy law", rows=tuple(_two_phase_rows(two_phase)))
 
 
-def _two_phase_joules(shown: Sequence[TwoPhaseMode | None]) -> Iterator[Row]:
+def _two_phase_joules(shown: Sequence[TwoPhaseMode | None], modes: Sequence[str]) -> Iterator[Row]:
     """Joules per query and per right answer; of modes without a right answer the lower bound, where there is one."""
     known = [each for each in shown if each is not None]
     unit = unit_for([each.energy_j.value for each in known], "J")
     per_query = [None if each is None else unit.estimate(each.energy_j) for each in shown]
-    yield Row(
-        label=f"{unit.name} per query", cells=tuple("–" if each is None else value_of(each) for each in per_query)
-    )
-    yield Row(label="95 %", cells=tuple("–" if each is None else ends_of(each) or UNKNOWN for each in per_query))
+    named = tuple(f"{mode}.two_phase.energy_j" for mode in modes)
+    cells = tuple("–" if each is None else value_of(each) for each in per_query)
+    yield Row(label=f"{unit.name} per query", cells=cells, behind=named)
+    cells = tuple("–" if each is None else ends_of(each) or UNKNOWN for each in per_query)
+    yield Row(label="95 %", cells=cells, behind=named, part="other prompts")
     if any(each.n_scored for each in known):
         per_right = [None if each is None else unit.estimate(each.energy_per_correct_j) for each in shown]
         cells = tuple("–" if each is None else _or_bound(each) for each in per_right)
-        yield Row(label=f"{unit.name} per right answer", cells=cells)
+        named = tuple(f"{mode}.two_phase.energy_per_correct_j" for mode in modes)
+        yield Row(label=f"{unit.name} per right answer", cells=cells, behind=named)
 
 
 def _or_bound(estimate: Estimate) -> str:
@@ -133,7 +141,8 @@ def _two_phase_rows(two_phase: TwoPhase) -> Iterator[Row]:
         yield wide(" ".join(("No two-phase figure.", *sentences)))
     elif two_phase.numerator is not None:
         label = f"joules, {two_phase.numerator} over {two_phase.denominator}"
-        yield wide(label, _with_ends(times(two_phase.energy), ends_of(two_phase.energy)), total=True)
+        figure = f"{two_phase.numerator}/{two_phase.denominator}.two_phase.energy"
+        yield wide(label, _with_ends(times(two_phase.energy), ends_of(two_phase.energy)), total=True, behind=figure)
         counted = of_two_phases(two_phase)
         if counted is not None:
             yield wide("= output tokens", _with_ends(_factor(counted.tokens.value), ends_of(counted.tokens)))
@@ -158,11 +167,16 @@ def _factors(summary: Summary, comparison: Comparison) -> Iterator[Row]:
     each = per_token(comparison, estimated=summary.estimated)
     what = "seconds" if summary.estimated else "joules"
     tokens = comparison.tokens
-    yield wide(what, times(ratio), total=True)
+    compared = f"{comparison.numerator}/{comparison.denominator}"
+    whole_name, each_name = ("duration", "duration_per_token") if summary.estimated else ("energy", "energy_per_token")
+    yield wide(what, times(ratio), total=True, behind=f"{compared}.{whole_name}")
     ends = ends_of(ratio)
-    yield wide("other prompts", f"95 %: {ends}" if ends else "95 %: unknown")
-    yield wide("= output tokens", _with_ends(_factor(tokens.value), ends_of(tokens)))
-    yield wide(f"× {what} per token", _with_ends(_factor(each.value), ends_of(each)))
+    text = f"95 %: {ends}" if ends else "95 %: unknown"
+    yield wide("other prompts", text, behind=f"{compared}.{whole_name}", part="other prompts")
+    text = _with_ends(_factor(tokens.value), ends_of(tokens))
+    yield wide("= output tokens", text, behind=f"{compared}.tokens")
+    text = _with_ends(_factor(each.value), ends_of(each))
+    yield wide(f"× {what} per token", text, behind=f"{compared}.{each_name}")
 
 
 def _factor(value: float | None) -> str:
@@ -177,13 +191,14 @@ def _in_a_line(summary: Summary, comparison: Comparison) -> Iterator[Row]:
         return
     ratio = whole(comparison, estimated=summary.estimated)
     what = "seconds" if summary.estimated else "joules"
-    yield wide(f"{names}, {what}", _with_ends(times(ratio), ends_of(ratio)))
+    figure = f"{comparison.numerator}/{comparison.denominator}.{'duration' if summary.estimated else 'energy'}"
+    yield wide(f"{names}, {what}", _with_ends(times(ratio), ends_of(ratio)), behind=figure)
 
 
 def _detectable(comparison: Comparison) -> Iterator[Row]:
     words = detectable_words(comparison)
     if words:
-        yield wide(words)
+        yield wide(words, behind=f"{comparison.numerator}/{comparison.denominator}.smallest_detectable")
 
 
 def _split_section(comparison: Comparison) -> Iterator[Section]:
@@ -191,10 +206,12 @@ def _split_section(comparison: Comparison) -> Iterator[Section]:
     if found is None:
         return
     unit, parts, total = found
-    rows = [wide(name, text) for name, text in parts]
+    compared = f"{comparison.numerator}/{comparison.denominator}"
+    rows = [wide(name, text, behind=f"{compared}.parts.{name}") for name, text in parts]
     ends = signed_ends_of(unit.estimate(comparison.difference_j))
-    rows.append(wide("together", total, total=True))
-    rows += [wide("other prompts", f"95 %: {ends}")] if ends else []
+    whole_name = f"{compared}.difference_j"
+    rows.append(wide("together", total, total=True, behind=whole_name))
+    rows += [wide("other prompts", f"95 %: {ends}", behind=whole_name, part="other prompts")] if ends else []
     title = f"{comparison.numerator} minus {comparison.denominator}, {unit.name} per query"
     yield Section(title=title, rows=tuple(rows))
 

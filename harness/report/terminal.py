@@ -23,6 +23,7 @@ from rich.text import Text
 from harness.report.receipt import Receipt
 from harness.report.rows import Kind, Row, Section
 from harness.report.table import Figure, Table
+from harness.report.wording import Doubt
 
 WIDTH_RECEIPT = 72
 WIDTH_TEXT = 100
@@ -85,13 +86,7 @@ def print_receipt(
         console.print()
         print_tables(console, receipt.study)
         console.print(shown(receipt.study_caption, style="dim"), width=min(console.width, WIDTH_TEXT))
-    if receipt.doubts:
-        console.print()
-        console.print(shown("To know before you quote it", style="bold"))
-        for doubt in receipt.doubts:
-            details = f" ({'; '.join(doubt.details)})" if doubt.details else ""
-            console.print(_hanging("•", shown(f"{doubt.sentence}{details}")))
-            console.print(Padding(shown(f"→ {doubt.next_step}", style="dim"), (0, 0, 0, 2)))
+    print_doubts(console, receipt.doubts)
     if places:
         console.print()
         for place in places:
@@ -99,6 +94,18 @@ def print_receipt(
     if next_command:
         console.print()
         console.print("Next: ", shown(next_command, style="bold"), sep="", soft_wrap=True)
+
+
+def print_doubts(console: Console, doubts: Sequence[Doubt]) -> None:
+    """Each doubt with what to do about it; nothing where there are none."""
+    if not doubts:
+        return
+    console.print()
+    console.print(shown("To know before you quote it", style="bold"))
+    for doubt in doubts:
+        details = f" ({'; '.join(doubt.details)})" if doubt.details else ""
+        console.print(_hanging("•", shown(f"{doubt.sentence}{details}")))
+        console.print(Padding(shown(f"→ {doubt.next_step}", style="dim"), (0, 0, 0, 2)))
 
 
 def _paper(receipt: Receipt, width: int) -> RenderableType:

@@ -2,62 +2,101 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from harness.records import Boundary, Cell, Method, QueryRecord
+from harness.records import Boundary, Cell, Method, QueryColumns, TextColumn
+
+if TYPE_CHECKING:
+    from harness.records import BoolArray, FloatArray, IntArray
 
 
-def frame(rows: Iterable[tuple[str, Cell, str, QueryRecord]]) -> pd.DataFrame:
-    """One row per query of (run id, cell, site id, query).
+def frame(cells: Iterable[tuple[str, Cell, str, QueryColumns]]) -> pd.DataFrame:
+    """One row per query of (run id, cell, site id, queries of the cell at the site).
 
     Energies are sums over the devices of a boundary, missing where one of them is unknown. Estimates stand in columns
     of their own (`host_energy_gross_estimated_j`). Columns carry their units.
     """
-    return pd.DataFrame([_row(*row) for row in rows])
+    frames = [_frame(*each) for each in cells]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def _row(run_id: str, cell: Cell, site_id: str, query: QueryRecord) -> dict[str, object]:
-    sizes = query.output.sizes if query.output else {}
-    row: dict[str, object] = {
+def _frame(run_id: str, cell: Cell, site_id: str, queries: QueryColumns) -> pd.DataFrame:
+    models = TextColumn(codes=queries.mode.codes, names=[cell.model_of(name) for name in queries.mode.names])
+    correct = np.where(queries.correct < 0, None, queries.correct == 1) if (queries.correct < 0).any() else None
+    columns: dict[str, Any] = {
         "run_id": run_id,
         "cell_id": cell.cell_id,
         "site_id": site_id,
-        "model": cell.model_of(query.mode),
-        "mode": query.mode,
+        "model": _texts(models),
+        "mode": _texts(queries.mode),
         "repeat": cell.repeat,
         "prompt_set": cell.prompt_set,
-        "prompt_id": query.prompt_id,
-        "session": query.session,
-        "duration_s": query.duration_s,
-        "finish_reason": query.output.finish_reason if query.output else None,
-        "correct": query.score.correct if query.score else None,
-        **sizes,
+        "prompt_id": _texts(queries.prompt),
+        "session": queries.session,
+        "duration_s": queries.time_end_s - queries.time_start_s,
+        "finish_reason": _texts(queries.finish_reason),
+        "correct": queries.correct == 1 if correct is None else correct,
     }
+    for name, counts in queries.sizes.items():
+        if not np.isnan(counts).all():
+            columns[name] = counts if np.isnan(counts).any() else counts.astype(np.int64)
     for boundary in (Boundary.GPU_BOARD, Boundary.HOST):
-        readings = [reading for reading in query.readings if reading.boundary is boundary]
-        if readings:
-            row[f"{boundary}_method"] = readings[0].method.value
-            unit = "estimated_j" if any(reading.method is Method.ESTIMATED for reading in readings) else "j"
-            row[f"{boundary}_energy_gross_{unit}"] = _total([reading.energy_gross_j for reading in readings])
-            row[f"{boundary}_energy_net_{unit}"] = _total([reading.energy_net_j for reading in readings])
-            if unit == "j":
-                half_widths = [reading.energy_gross_half_width_j for reading in readings]
-                row[f"{boundary}_energy_gross_half_width_j"] = _quadrature(half_widths)
-                row[f"{boundary}_energy_tail_j"] = _total([reading.energy_tail_j for reading in readings])
-    findings = [*query.findings, *(finding for reading in query.readings for finding in reading.findings)]
-    row["findings"] = ", ".join(sorted({finding.code.value for finding in findings}))
-    return row
+        columns |= _energies(queries, boundary)
+    columns["findings"] = _findings(queries)
+    return pd.DataFrame(columns)
 
 
-def _total(energies: list[float | None]) -> float | None:
-    known = [energy for energy in energies if energy is not None]
-    return sum(known) if len(known) == len(energies) else None
+def _energies(queries: QueryColumns, boundary: Boundary) -> dict[str, Any]:
+    """Sums over the devices of a boundary; measured ones apart from estimates."""
+    readings = queries.readings
+    rows = np.flatnonzero(_is(readings.boundary, boundary.value))
+    if not len(rows):
+        return {}
+    owner, n = readings.owner[rows], len(queries)
+    method = np.full(n, -1, dtype=np.int64)
+    method[owner[::-1]] = readings.method.codes[rows][::-1]
+    found: dict[str, Any] = {f"{boundary}_method": _texts(TextColumn(codes=method, names=readings.method.names))}
+    estimated = np.zeros(n, dtype=np.bool_)
+    estimated[owner[_is(readings.method, Method.ESTIMATED.value)[rows]]] = True
+    metered = np.zeros(n, dtype=np.bool_)
+    metered[owner] = True
+    for unit, wanted in (("j", metered & ~estimated), ("estimated_j", metered & estimated)):
+        if not wanted.any():
+            continue
+        for name in ("gross", "net"):
+            found[f"{boundary}_energy_{name}_{unit}"] = _sums(
+                owner, getattr(readings, f"energy_{name}_j")[rows], wanted
+            )
+        if unit == "j":
+            squares = _sums(owner, readings.energy_gross_half_width_j[rows] ** 2, wanted)
+            found[f"{boundary}_energy_gross_half_width_j"] = np.sqrt(squares)  # devices err independently
+            found[f"{boundary}_energy_tail_j"] = _sums(owner, readings.energy_tail_j[rows], wanted)
+    return found
 
 
-def _quadrature(half_widths: list[float | None]) -> float | None:
-    """Of a sum of devices, which err independently."""
-    known = [half_width for half_width in half_widths if half_width is not None]
-    return math.hypot(*known) if len(known) == len(half_widths) else None
+def _findings(queries: QueryColumns) -> list[str]:
+    """Each query's codes, each once, by name."""
+    codes: list[set[str]] = [set() for _ in range(len(queries))]
+    names = queries.findings.code.names
+    for owner, code in zip(queries.findings.owner.tolist(), queries.findings.code.codes.tolist(), strict=True):
+        codes[owner].add(names[code])
+    return [", ".join(sorted(each)) for each in codes]
+
+
+def _texts(column: TextColumn) -> list[str | None]:
+    names = [*column.names, None]  # the last place is that of no text
+    return [names[code] for code in column.codes.tolist()]
+
+
+def _is(column: TextColumn, name: str) -> BoolArray:
+    own: BoolArray = column.codes == (list(column.names).index(name) if name in column.names else -2)
+    return own
+
+
+def _sums(owner: IntArray, values: FloatArray, wanted: BoolArray) -> FloatArray:
+    """Sum of each owner's values, of those wanted; missing where one of them is unknown."""
+    return np.where(wanted, np.bincount(owner, weights=values, minlength=len(wanted)), np.nan)

@@ -1,24 +1,27 @@
 """One cell at one site on disk: append-only, flushed after each query, nothing ever rewritten.
 
     results/<run_id>/<cell_id>/<site_id>/
-        cell.yaml  queries.jsonl  [lengths.jsonl]
-        sessions/NN/{manifest.json, intervals.jsonl, end.json, power-NNNN.parquet}
+        cell.yaml  queries.jsonl  [queries.parquet]  [lengths.jsonl]
+        sessions/NN/{manifest.json, intervals.jsonl, [intervals.parquet], end.json, power-NNNN.parquet}
 
 A query's line is appended after the raw readings that it was computed from are on disk, so whatever a kill leaves
 behind can be recomputed. A torn last line (the machine went down in the middle of a write) is ignored on reading
-and cut off before the next append.
+and cut off before the next append. Queries and intervals of large runs have columns beside them, which are derived
+(`columns`).
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import yaml
 from pydantic import ValidationError
 
@@ -29,15 +32,21 @@ from harness.records import (
     CrossCheck,
     ExternalMeter,
     FindingCode,
+    IntervalColumns,
     IntervalRecord,
     LengthRecord,
+    QueryColumns,
     QueryRecord,
     Record,
     RunManifest,
     Segment,
     SessionEnd,
 )
-from harness.store import segments
+from harness.store import columns, segments
+from harness.store.lines import whole_bytes
+
+if TYPE_CHECKING:
+    from harness.records import BoolArray
 
 RecordType = TypeVar("RecordType", bound=Record)
 
@@ -107,9 +116,24 @@ class RunDirectory:
         """Every query on disk, in the order in which they became final."""
         return _read_lines(self.path / "queries.jsonl", QueryRecord)
 
+    def query_columns(self) -> QueryColumns:
+        """The same as columns, read without a look at each line by this program.
+
+        Raises:
+            SchemaError: Damaged, or written by a newer version.
+        """
+        return columns.read_queries(self.path / "queries.jsonl", self.queries)
+
+    def queries_at(self, offsets: Iterable[int]) -> Iterator[QueryRecord]:
+        """Some of the queries: those whose lines begin at these bytes, in this order."""
+        yield from _lines_at(self.path / "queries.jsonl", offsets, QueryRecord)
+
     def finished(self) -> set[tuple[str, str]]:
         """(prompt_id, mode) of every query on disk, but for those that the sensor missed: they are repeated."""
-        return {(query.prompt_id, query.mode) for query in self.queries() if not _was_missed(query)}
+        queries = self.query_columns()
+        kept = np.flatnonzero(~_were_missed(queries))
+        pairs = zip(queries.prompt.codes[kept].tolist(), queries.mode.codes[kept].tolist(), strict=True)
+        return {(queries.prompt.names[prompt], queries.mode.names[mode]) for prompt, mode in pairs}
 
     def sessions(self) -> list[int]:
         """Numbers of the sessions so far."""
@@ -123,6 +147,16 @@ class RunDirectory:
     def intervals(self, session: int) -> list[IntervalRecord]:
         """A session's stretches that are not queries."""
         return _read_lines(self._session(session) / "intervals.jsonl", IntervalRecord)
+
+    def gaps(self, session: int) -> tuple[IntervalColumns, list[IntervalRecord]]:
+        """A session's gaps between queries as columns, and its other intervals in order.
+
+        Raises:
+            SchemaError: Damaged, or written by a newer version.
+        """
+        path = self._session(session) / "intervals.jsonl"
+        gaps, others = columns.read_intervals(path, lambda: self.intervals(session))
+        return gaps, list(_lines_at(path, others.tolist(), IntervalRecord))
 
     def end(self, session: int) -> SessionEnd | None:
         """How a session ended; None where it was killed or still runs."""
@@ -260,12 +294,16 @@ LASTING = {FindingCode.HOST_SHARED, FindingCode.AVERAGED_POWER_ONLY}
 """Where energy is null for one of these, it would be null again: the site is like that, and not one moment of it."""
 
 
-def _was_missed(query: QueryRecord) -> bool:
-    """Whether a device's energy is unknown through what a repeat can cure: a lost sensor, a hole in its counter."""
-    return any(
-        reading.energy_gross_j is None and LASTING.isdisjoint(finding.code for finding in reading.findings)
-        for reading in query.readings
-    )
+def _were_missed(queries: QueryColumns) -> BoolArray:
+    """Of which a device's energy is unknown through what a repeat can cure: a lost sensor, a hole in its counter."""
+    findings, readings = queries.findings, queries.readings
+    lasting = np.array([name in {code.value for code in LASTING} for name in findings.code.names], dtype=np.bool_)
+    unknown = np.isnan(readings.energy_gross_j)
+    of_readings = np.flatnonzero(findings.reading >= 0)
+    unknown[findings.reading[of_readings][lasting[findings.code.codes[of_readings]]]] = False
+    missed = np.zeros(len(queries), dtype=np.bool_)
+    missed[readings.owner[unknown]] = True
+    return missed
 
 
 def _is_run(path: Path) -> bool:
@@ -286,17 +324,23 @@ def _read_lines(path: Path, kind: type[RecordType]) -> list[RecordType]:
         return []
     *lines, torn = path.read_bytes().split(b"\n")
     del torn  # what follows the last newline was never finished
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            fields = json.loads(line)
-            check_version(fields.get("schema_version"), path)
-            records.append(kind.model_validate(fields))
-        except (ValueError, AttributeError) as error:
-            raise SchemaError(
-                f"{path}, line {number} is damaged: {error}", "Restore it from a copy of the run."
-            ) from error
-    return records
+    return [_record(line, kind, path, f"line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def _lines_at(path: Path, offsets: Iterable[int], kind: type[RecordType]) -> Iterator[RecordType]:
+    with path.open("rb") if path.exists() else nullcontext(io.BytesIO()) as file:
+        for offset in offsets:
+            file.seek(offset)
+            yield _record(file.readline(), kind, path, f"the line at byte {offset:,}")
+
+
+def _record(line: bytes, kind: type[RecordType], path: Path, where: str) -> RecordType:
+    try:
+        fields = json.loads(line)
+        check_version(fields.get("schema_version"), path)
+        return kind.model_validate(fields)
+    except (ValueError, AttributeError) as error:
+        raise SchemaError(f"{path}, {where} is damaged: {error}", "Restore it from a copy of the run.") from error
 
 
 def _append(path: Path, record: Record) -> None:
@@ -326,9 +370,8 @@ def _write_new(path: Path, text: str) -> None:
 def _cut_torn_line(path: Path) -> None:
     if not path.exists():
         return
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
+    whole = whole_bytes(path)
+    if whole < path.stat().st_size:
         with path.open("r+b") as file:
             file.truncate(whole)
 

@@ -19,7 +19,7 @@ from harness.environment.census import NOT_THE_MODELS_ALONE, Census, scope_findi
 from harness.environment.cpu_time import CpuTime
 from harness.environment.machine import git_commit, site, visible_gpus
 from harness.environment.nvml import Nvml, open_nvml
-from harness.environment.rapl import rapl_zones
+from harness.environment.rapl import RaplZone, rapl_zones
 from harness.environment.visibility import choose_boards, order_doubt
 from harness.errors import InvalidMeasurement, NoSensor
 from harness.meter.beside.cross_check import CodecarbonTracker
@@ -57,6 +57,21 @@ _census = Census()
 def store_for(job: Job, run_path: Path) -> RunDirectory:
     """The cell's directory at this site."""
     return RunDirectory.create(run_path, job.cell, site(sampled_boards(job.spec, job.device)).site_id)
+
+
+def has_sensor(job: Job) -> bool:
+    """Whether anything here measures the cell's energy; otherwise it will be estimated.
+
+    Raises:
+        UnknownName: A board was named that is not there.
+        NoSensor: Boards were asked for, and NVML lists none.
+    """
+    return bool(sampled_boards(job.spec, job.device)) or _rapl_measures(rapl_zones())
+
+
+def _rapl_measures(zones: Sequence[RaplZone]) -> bool:
+    """Whether the host's counters can be read, all of them, and count."""
+    return any(zone.moving for zone in zones) and all(zone.readable for zone in zones)
 
 
 def measure(job: Job, run_path: Path, observer: Observer, *, pilot_only: bool, command: Sequence[str]) -> str:
@@ -97,7 +112,7 @@ def _measure(
         scorers = _scorers(prompts)
     boards = sampled_boards(spec, job.device)
     zones = rapl_zones()
-    rapl = any(zone.moving for zone in zones) and all(zone.readable for zone in zones)
+    rapl = _rapl_measures(zones)
     cpu_time = CpuTime()
     if job.cell.lengths_batch_size is not None and not boards and not rapl:
         raise NoSensor(

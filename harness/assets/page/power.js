@@ -19,12 +19,32 @@ const drawPower = (() => {
       }
       return null;
     };
+    // Zoomed in, a query shows its phases: a taller strip in shades of its mode's colour, with their names where they fit.
+    const phases = (ctx, start, ends, clip, bottom) => {
+      const dpr = devicePixelRatio, tall = 18 * dpr, fill = ctx.fillStyle;
+      ends.forEach((end, index) => {
+        const from = clip(start + (index ? ends[index - 1] : 0)), to = clip(start + end), name = power.phases[index];
+        if (to <= from) return;
+        ctx.fillStyle = fill;
+        ctx.globalAlpha = [0.5, 1, 0.7][index % 3];
+        ctx.fillRect(from, bottom - tall, to - from, tall);
+        ctx.globalAlpha = 1;
+        ctx.fillStyle = colour("--paper");
+        if (index) ctx.fillRect(from, bottom - tall, dpr, tall);
+        if (ctx.measureText(name).width + 8 * dpr < to - from) ctx.fillText(name, from + 4 * dpr, bottom - 5 * dpr);
+      });
+    };
+    const phaseAt = (query, time) => {
+      const index = query.slice(6).findIndex((end) => time <= query[0] + end);
+      return index < 0 ? "" : `, ${power.phases[index]}`;
+    };
     const bands = (u) => {
       const { ctx } = u, { left, top, width, height } = u.bbox, strip = 7 * devicePixelRatio;
       const clip = (time) => Math.max(left, Math.min(left + width, u.valToPos(time, "x", true)));
       ctx.save();
       ctx.beginPath(); ctx.rect(left, top, width, height); ctx.clip();
       ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+      ctx.textAlign = "left"; ctx.textBaseline = "alphabetic";
       let labelEnd = left;
       for (const [name, start, end] of power.intervals) {
         const from = clip(start), to = clip(end);
@@ -35,14 +55,15 @@ const drawPower = (() => {
         ctx.fillStyle = colour("--soft");
         if (to - from > wide + 8 * devicePixelRatio && from >= labelEnd) { ctx.fillText(name, from + 4 * devicePixelRatio, top + 14 * devicePixelRatio); labelEnd = from + wide; }
       }
-      for (const [start, end, mode] of queries) {
+      for (const [start, end, mode, , , , ...ends] of queries) {
         const from = clip(start), to = clip(end);
         if (to <= from) continue;
         ctx.fillStyle = modeColour(mode);
         ctx.globalAlpha = 0.14;
         ctx.fillRect(from, top, to - from, height);
         ctx.globalAlpha = 1;
-        ctx.fillRect(from, top + height - strip, Math.max(to - from, 1), strip);
+        if (ends.length && to - from > 12 * devicePixelRatio) phases(ctx, start, ends, clip, top + height);
+        else ctx.fillRect(from, top + height - strip, Math.max(to - from, 1), strip);
       }
       ctx.restore();
     };
@@ -54,7 +75,7 @@ const drawPower = (() => {
       let bin = u.valToIdx(time);
       if (bin > 0 && power.t[bin] > time) bin -= 1;
       power.w.forEach((row, index) => text.push(`${thousands(row[Math.min(bin, last - 1)])} W${power.w.length > 1 ? ` ${power.devices[index]}` : ""}`));
-      if (query) text.push(`${query[3]}, ${power.modes[query[2]]}`, `${thousands(query[4], 4)} J${power.estimated ? " (estimated)" : ""}, ${thousands(query[5], 6)} tokens`);
+      if (query) text.push(`${query[3]}, ${power.modes[query[2]]}${phaseAt(query, time)}`, `${thousands(query[4], 4)} J${power.estimated ? " (estimated)" : ""}, ${thousands(query[5], 6)} tokens`);
       else if (interval) text.push(interval[0]);
       tip.textContent = text.join("\n");
       place(tip, u, left, top);
@@ -75,14 +96,40 @@ const drawPower = (() => {
     const drawn = mount(box, 340, options, [power.t, ...rows]);
     describe(box, `${word} over ${clock(power.t[last] - power.t[0])}, ${queries.length} queries marked`);
     const window_ = (change) => {
-      const { min, max } = drawn().scales.x, [from, to] = change(min, max), span = Math.min(to - from, power.t[last] - power.t[0]);
+      const { min, max } = drawn().scales.x, [from, to] = change(min, max), span = Math.min(Math.max(to - from, 0.001), power.t[last] - power.t[0]);
       const start = Math.max(power.t[0], Math.min(from, power.t[last] - span));
       drawn().setScale("x", { min: start, max: start + span });
     };
+    const around = (by) => (a, b) => { const middle = (a + b) / 2, half = ((b - a) / 2) * by; return [middle - half, middle + half]; };
+    const along = (share) => (a, b) => [a + (b - a) * share, b + (b - a) * share];
+    const whole = () => [power.t[0], power.t[last]];
+    const first = (a, b) => [power.t[0], power.t[0] + b - a], final = (a, b) => [power.t[last] - b + a, power.t[last]];
+    const keys = { "+": around(0.5), "=": around(0.5), "-": around(2), ArrowLeft: along(-0.25), ArrowRight: along(0.25), PageUp: along(-1), PageDown: along(1), Home: first, End: final, 0: whole, Escape: whole };
+    box.tabIndex = 0;
+    box.setAttribute("role", "group");
+    box.setAttribute("aria-label", `${word} over time. Plus and minus zoom, the arrow keys move, 0 shows the whole session.`);
+    box.addEventListener("keydown", (event) => {
+      const change = event.target === box && !event.ctrlKey && !event.metaKey && !event.altKey && keys[event.key];
+      if (change) { event.preventDefault(); window_(change); }
+    });
+    // One finger moves along, two zoom; up and down stays with the page.
+    const fingers = new Map();
+    box.addEventListener("pointerdown", (event) => { if (event.pointerType === "touch" && event.target.closest(".u-over")) fingers.set(event.pointerId, event.clientX); });
+    for (const end of ["pointerup", "pointercancel", "pointerleave"]) box.addEventListener(end, (event) => fingers.delete(event.pointerId));
+    box.addEventListener("pointermove", (event) => {
+      if (!fingers.has(event.pointerId)) return;
+      const over = drawn().over.getBoundingClientRect(), before = [...fingers.values()];
+      fingers.set(event.pointerId, event.clientX);
+      const now = [...fingers.values()];
+      window_((a, b) => {
+        const second = (x) => a + ((b - a) * (x - over.left)) / over.width;
+        if (now.length < 2) { const moved = second(before[0]) - second(now[0]); return [a + moved, b + moved]; }
+        const apart = (both) => Math.max(8, Math.abs(both[0] - both[1])), middle = second((now[0] + now[1]) / 2), by = apart(before) / apart(now);
+        return [middle - (middle - a) * by, middle + (b - middle) * by];
+      });
+    });
     for (const [sign, name, change] of [
-      ["+", "Zoom in", (a, b) => [a + (b - a) / 4, b - (b - a) / 4]], ["−", "Zoom out", (a, b) => [a - (b - a) / 2, b + (b - a) / 2]],
-      ["‹", "Earlier", (a, b) => [a - (b - a) / 2, b - (b - a) / 2]], ["›", "Later", (a, b) => [a + (b - a) / 2, b + (b - a) / 2]],
-      ["all", "Whole session", () => [power.t[0], power.t[last]]],
+      ["+", "Zoom in", around(0.5)], ["−", "Zoom out", around(2)], ["‹", "Earlier", along(-0.5)], ["›", "Later", along(0.5)], ["all", "Whole session", whole],
     ]) {
       const button = element("button", "", sign);
       button.type = "button"; button.title = name; button.setAttribute("aria-label", name);
@@ -90,7 +137,7 @@ const drawPower = (() => {
       tools.append(button);
     }
     legend.append(tools);
-    const hint = "Drag over the chart to zoom in, double-click to see everything again.";
+    const hint = "Drag over the chart to zoom in, double-click to see everything again; with the keyboard + and − zoom, the arrows move. Zoomed in, a query shows its phases.";
     const thin = power.bin_s === null ? "One step per tick of the sensor." : `Drawn as means over ${thousands(power.bin_s, 2)} s, so that the area under the line is the energy; shorter peaks are lower than they were.`;
     box.append(element("p", "note", power.left_out ? `${hint} ${thin} ${power.left_out} further queries are not marked.` : `${hint} ${thin}`));
   };

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 
 from harness.analysis.measured import QueryFigures, devices_by_session, figures_of
 from harness.errors import InvalidMeasurement
-from harness.records import Boundary, Cell, QueryRecord, RunManifest, Summary, slug
+from harness.records import Boundary, Cell, slug
 from harness.report.compared import not_as_called
+from harness.report.exports.cell import ExportCell
 from harness.report.wording import models
 from harness.units import J_PER_WH
 
@@ -80,15 +81,6 @@ error_message              empty unless the energy of no query is known
 An empty cell or null is a figure that is not known. None is an estimate.
 
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportCell:
-    """One cell at one site, as much of it as is exported."""
-
-    summary: Summary
-    queries: Sequence[QueryRecord]
-    manifest: RunManifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

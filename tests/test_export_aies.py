@@ -26,7 +26,8 @@ from harness.records import (
     QueryRecord,
     Summary,
 )
-from harness.report.aies_export import COLUMNS, ExportCell, aies_files
+from harness.report.exports.aies import COLUMNS, aies_files
+from harness.report.exports.cell import ExportCell
 from tests.synthetic_runs import estimated_summary, query, reading, run_of_queries, summary_of
 
 GOLDEN = Path(__file__).parent / "golden" / "schema-1"

@@ -1,0 +1,165 @@
+"""One query, down to the sensor: its phases, its energy on each device's curve, and the readings behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.analysis.measured import headline_readings
+from harness.records import Attribution, Boundary, Finding, Method, QueryRecord, Reading
+from harness.report.explained_parts import exact, query_name
+from harness.report.numbers import UNKNOWN, digits, energy, half_width, number
+from harness.report.trail import Trail
+from harness.report.trail_rows import TrailTable, trail_table
+from harness.report.wording import BOUNDARY, METHOD, Doubt, doubts
+
+N_CHARACTERS_SHOWN = 300
+"""Of an answer; the end is shown, where the result stands."""
+ATTRIBUTION = {
+    Attribution.EXCLUSIVE: "the query had the device to itself",
+    Attribution.WHOLE_BOARD: "all that the board drew meanwhile, whoever used it",
+    Attribution.SHARED_TOKENS: "shared with other queries, by tokens",
+    Attribution.SHARED_EQUAL: "shared with other queries, equally",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveEnds:
+    """The energy curve of one device at a query's start and end, in joules since its first reading."""
+
+    start_j: float
+    end_j: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceAccount:
+    """One device's part of a query: what it is, as labels and texts, and the readings behind it."""
+
+    device: str
+    facts: tuple[tuple[str, str], ...]
+    phase_columns: tuple[str, ...]
+    phases: tuple[tuple[str, ...], ...]
+    ticks: TrailTable | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryAccount:
+    """One query, ready to lay out. Every text is printed as it stands."""
+
+    name: str
+    title: str
+    value: str
+    facts: tuple[tuple[str, str], ...]
+    devices: tuple[DeviceAccount, ...]
+    doubts: tuple[Doubt, ...]
+    answer: str
+
+
+def account_of(
+    query: QueryRecord,
+    headline: Boundary,
+    trails: Sequence[Trail] = (),
+    ends: Mapping[str, CurveEnds] | None = None,
+) -> QueryAccount:
+    """What is known of one query.
+
+    Args:
+        query: With its net energies filled in.
+        headline: The boundary of the run's figures; the devices of it come first.
+        trails: The readings of its devices.
+        ends: The curve of each device at its start and end, where it was built again.
+    """
+    main = headline_readings(query, headline)
+    ordered = [*main, *(reading for reading in query.readings if reading not in main)]
+    known = [reading.energy_gross_j for reading in main if reading.energy_gross_j is not None]
+    estimated = any(reading.method is Method.ESTIMATED for reading in main)
+    value = energy(sum(known)) if known and len(known) == len(main) else UNKNOWN
+    own = {trail.channel.device: trail for trail in trails}
+    return QueryAccount(
+        name=query_name(query.mode, query.prompt_id),
+        title=f"{query.prompt_id}, mode {query.mode}",
+        value=f"{value} (estimated)" if estimated else value,
+        facts=tuple(_facts(query)),
+        devices=tuple(
+            _device(reading, own.get(reading.device), (ends or {}).get(reading.device)) for reading in ordered
+        ),
+        doubts=doubts(_findings(query)),
+        answer=_answer(query),
+    )
+
+
+def _facts(query: QueryRecord) -> list[tuple[str, str]]:
+    start, end = (number(time_s, 4) for time_s in (query.time_start_s, query.time_end_s))
+    facts = [("span", f"{start} to {end} s of session {query.session}, {digits(query.duration_s, 4)} s")]
+    if query.output is None:
+        return [*facts, ("output", "none: the query failed")]
+    sizes = query.output.sizes
+    counts = [f"{size:,} {name.removesuffix('_tokens')}" for name, size in sizes.items()]
+    facts.append(("tokens", ", ".join(counts)))
+    facts.append(("ended by", query.output.finish_reason))
+    if query.score is not None:
+        read = "" if query.score.extracted is None else f", read as {query.score.extracted}"
+        facts.append(("answer", f"{'right' if query.score.correct else 'wrong'}{read}"))
+    return facts
+
+
+def _device(reading: Reading, trail: Trail | None, ends: CurveEnds | None) -> DeviceAccount:
+    estimated = reading.method is Method.ESTIMATED
+    word = ", estimated" if estimated else ""
+    facts = [
+        ("energy", f"{_joules(reading.energy_gross_j, reading.energy_gross_half_width_j)}, gross{word}"),
+        ("includes", BOUNDARY[reading.boundary]),
+        ("method", f"{METHOD[reading.method]} ({reading.method.value})"),
+        ("attribution", ATTRIBUTION[reading.attribution]),
+    ]
+    if ends is not None:
+        difference = ends.end_j - ends.start_j
+        text = f"E(end) − E(start) = {ends.end_j:,.4f} − {ends.start_j:,.4f} = {exact(difference)} J"
+        facts.append(("energy curve", f"{text}, counted from the first reading"))
+    if reading.energy_blind_half_width_j:
+        facts.append(("of the half-width", f"{half_width(reading.energy_blind_half_width_j)} J from time not seen"))
+    if reading.energy_net_j is not None and reading.power_idle_w is not None:
+        net = _joules(reading.energy_net_j, reading.energy_net_half_width_j)
+        facts.append(("above idle", f"{net}{word}, with {digits(reading.power_idle_w)} W idle"))
+    if reading.energy_tail_j is not None:
+        facts.append(("after the end", f"{_joules(reading.energy_tail_j, None)} above idle, not included"))
+    if not estimated:
+        facts.append(("readings inside", f"{reading.n_samples:,}"))
+        if reading.duration_gap_largest_s is not None:
+            facts.append(("largest gap", f"{digits(reading.duration_gap_largest_s)} s between two readings"))
+    return DeviceAccount(
+        device=reading.device,
+        facts=tuple(facts),
+        phase_columns=("phase", "s", "J (estimated)" if estimated else "J", "", "W"),
+        phases=tuple(
+            (
+                phase.name,
+                digits(phase.time_end_s - phase.time_start_s),
+                UNKNOWN if phase.energy_gross_j is None else digits(phase.energy_gross_j, 4),
+                "" if phase.energy_gross_half_width_j is None else half_width(phase.energy_gross_half_width_j),
+                _power(phase.energy_gross_j, phase.time_end_s - phase.time_start_s),
+            )
+            for phase in reading.phases
+        ),
+        ticks=None if trail is None else trail_table(trail, reading.phases),
+    )
+
+
+def _power(energy_j: float | None, duration_s: float) -> str:
+    return "" if energy_j is None or duration_s <= 0 else digits(energy_j / duration_s)
+
+
+def _joules(energy_j: float | None, half_width_j: float | None) -> str:
+    if energy_j is None:
+        return "unknown"
+    text = digits(energy_j, 4)
+    return f"{text} J" if half_width_j is None else f"{text} {half_width(half_width_j)} J"
+
+
+def _findings(query: QueryRecord) -> list[Finding]:
+    return [*query.findings, *(finding for reading in query.readings for finding in reading.findings)]
+
+
+def _answer(query: QueryRecord) -> str:
+    text = "" if query.output is None or query.output.text is None else " ".join(query.output.text.split())
+    return text if len(text) <= N_CHARACTERS_SHOWN else f"…{text[-N_CHARACTERS_SHOWN:]}"

@@ -1,0 +1,66 @@
+"""A run's own data inside its page, to be downloaded: its queries as a table, its summary as it is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.analysis.measured import QueryFigures, phase_names
+from harness.records import QueryRecord, Summary
+from harness.report.panel import Json
+
+N_QUERIES_MOST = 10_000
+"""In a page; about a megabyte."""
+N_DIGITS = 8
+"""Of a number: more than any sensor gives."""
+
+Cell = str | float | int | bool | None
+
+
+def raw_data(summary: Summary, figures: Sequence[tuple[QueryRecord, QueryFigures | None]], n_queries: int) -> Json:
+    """Columns and rows of the queries, and the summary.
+
+    Args:
+        summary: Of the cell.
+        figures: Queries in their order; None: it failed.
+        n_queries: Of the cell.
+
+    Returns:
+        For the page's script, which makes the files of it. Unknown is null.
+    """
+    phases = phase_names([each.phases_j for _, each in figures if each is not None and each.phases_j])
+    word = "energy_estimated" if summary.estimated else "energy"
+    columns = [
+        *("run_id", "cell_id", "session", "prompt_id", "prompt_index", "mode", "time_start_s", "duration_s"),
+        *(f"{word}_j", f"{word}_half_width_j", f"{word}_net_j", *(f"{word}_{name}_j" for name in phases)),
+        *("prompt_tokens", "thinking_tokens", "answer_tokens", "output_tokens", "correct", "cut", "failed", "findings"),
+    ]
+    constant: list[Cell] = [summary.run_id, summary.cell.cell_id]
+    rows = [_row(query, own, phases) for query, own in figures[:N_QUERIES_MOST]]
+    return {
+        "name": f"{summary.run_id}-{summary.cell.cell_id}",
+        "columns": columns,
+        "constant": constant,
+        "rows": rows,
+        "left_out": n_queries - len(rows),
+        "summary": summary.model_dump(mode="json"),
+    }
+
+
+def _row(query: QueryRecord, own: QueryFigures | None, phases: Sequence[str]) -> list[Cell]:
+    codes = dict.fromkeys(
+        finding.code.value for finding in (*query.findings, *(each for one in query.readings for each in one.findings))
+    )
+    where: list[Cell] = [query.session, query.prompt_id, query.prompt_index, query.mode]
+    span: list[Cell] = [_short(query.time_start_s), _short(query.duration_s)]
+    found = " ".join(codes)
+    if own is None:
+        return [*where, *span, *([None] * (3 + len(phases) + 4)), None, None, True, found]
+    parts = own.phases_j or {}
+    energies = [own.energy_j, own.energy_half_width_j, None if own.net is None else own.net.energy_j]
+    energies += [parts.get(name, 0.0) if own.phases_j is not None else None for name in phases]
+    tokens = [own.n_prompt_tokens, own.n_thinking_tokens, own.n_answer_tokens, own.n_output_tokens]
+    return [*where, *span, *map(_short, energies), *tokens, own.correct, own.cut, False, found]
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{N_DIGITS}g}")

@@ -1,0 +1,108 @@
+"""What a line of `queries.jsonl` and of `intervals.jsonl` looks like to Arrow, and what is kept of it as columns."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from harness.records import Attribution, Boundary, FindingCode, Method
+
+NUMBER, COUNT, TEXT, TRUTH = pa.float64(), pa.int64(), pa.string(), pa.bool_()
+SIZES = ("prompt_tokens", "thinking_tokens", "answer_tokens", "output_tokens")
+"""Of an output; others may come and are kept too."""
+
+
+def _struct(**fields: pa.DataType) -> pa.DataType:
+    return pa.struct(list(fields.items()))
+
+
+FINDING = _struct(code=TEXT, detail=TEXT)
+PHASE = _struct(
+    name=TEXT, time_start_s=NUMBER, time_end_s=NUMBER, energy_gross_j=NUMBER, energy_gross_half_width_j=NUMBER
+)
+READING = _struct(
+    device=TEXT,
+    boundary=TEXT,
+    method=TEXT,
+    attribution=TEXT,
+    time_start_s=NUMBER,
+    time_end_s=NUMBER,
+    energy_gross_j=NUMBER,
+    energy_gross_half_width_j=NUMBER,
+    n_samples=COUNT,
+    duration_gap_largest_s=NUMBER,
+    phases=pa.list_(PHASE),
+    findings=pa.list_(FINDING),
+    energy_blind_half_width_j=NUMBER,
+    power_idle_w=NUMBER,
+    energy_net_j=NUMBER,
+    energy_net_half_width_j=NUMBER,
+    energy_tail_j=NUMBER,
+)
+
+
+def output(sizes: tuple[str, ...] = SIZES) -> pa.DataType:
+    """An output with these sizes."""
+    return _struct(
+        sizes=_struct(**dict.fromkeys(sizes, COUNT)),
+        finish_reason=TEXT,
+        rendered_prompt_sha256=TEXT,
+        thought=TRUTH,
+        rendered_prompt=TEXT,
+        text=TEXT,
+        text_sha256=TEXT,
+    )
+
+
+def query(sizes: tuple[str, ...] = SIZES) -> pa.Schema:
+    """A line of `queries.jsonl` whose outputs have these sizes."""
+    return pa.schema(
+        {
+            "schema_version": COUNT,
+            "session": COUNT,
+            "prompt_id": TEXT,
+            "prompt_index": COUNT,
+            "mode": TEXT,
+            "seed": COUNT,
+            "block": COUNT,
+            "time_start_s": NUMBER,
+            "time_end_s": NUMBER,
+            "output": output(sizes),
+            "score": _struct(correct=TRUTH, extracted=TEXT),
+            "readings": pa.list_(READING),
+            "findings": pa.list_(FINDING),
+        }
+    )
+
+
+INTERVAL = pa.schema(
+    {
+        "schema_version": COUNT,
+        "session": COUNT,
+        "name": TEXT,
+        "time_start_s": NUMBER,
+        "time_end_s": NUMBER,
+        "readings": pa.list_(READING),
+    }
+)
+
+REQUIRED = {
+    "": ("schema_version", "session", "time_start_s", "time_end_s", "readings"),
+    "query": ("prompt_id", "prompt_index", "mode", "seed", "findings"),
+    "interval": ("name",),
+    "output": ("sizes", "finish_reason", "rendered_prompt_sha256"),
+    "score": ("correct",),
+    "reading": (
+        *("device", "boundary", "method", "attribution", "time_start_s", "time_end_s"),
+        *("n_samples", "phases", "findings"),
+    ),
+    "phase": ("name", "time_start_s", "time_end_s"),
+    "finding": ("code", "detail"),
+}
+"""What is never null."""
+ONE_OF = {
+    "boundary": {each.value for each in Boundary},
+    "method": {each.value for each in Method},
+    "attribution": {each.value for each in Attribution},
+    "code": {each.value for each in FindingCode},
+}
+"""What a text may be, where it names something."""

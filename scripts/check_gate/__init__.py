@@ -1,0 +1,1 @@
+"""Simulated gates whose truth is known."""
