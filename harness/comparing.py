@@ -385,6 +385,7 @@ def write_page(path: Path, sides: Sequence[Side], leads: Sequence[Lead]) -> None
                 command=command_of(side.manifest),
                 label=side.label if len(sides) > 1 else "",
                 lengths=results.lengths,
+                number=side.account.number,
             )
         )
     title = " and ".join(dict.fromkeys(side.run.name for side in sides))

@@ -313,7 +313,7 @@ class _Loader(yaml.SafeLoader):
     A key that stands twice is refused, as YAML 1.2 has it: the first would be gone without a word.
     """
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping, each key once; what `<<` merges in may be overridden."""
         known: set[str] = set()
         for key, _ in node.value:
@@ -333,8 +333,12 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false)$"), list("tf"))
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path, example: str = "model: qwen3-8b") -> dict[str, Any]:
     """A YAML file whose top level is a mapping.
+
+    Args:
+        path: The file.
+        example: Of a key and its value, for whoever wrote something else.
 
     Raises:
         UsageError: Missing, not YAML, or not a mapping.
@@ -346,5 +350,5 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:  # a ValueError: bytes that are no text, or a date that does not exist
         raise UsageError(f"{path} is not YAML: {error}", "Correct it.") from error
     if not isinstance(fields, dict):
-        raise UsageError(f"{path} holds no keys.", "A run file is a mapping such as `model: qwen3-8b`.")
+        raise UsageError(f"{path} holds no keys.", f"Write keys with values, such as `{example}`.")
     return fields

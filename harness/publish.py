@@ -66,6 +66,8 @@ class Account:
 
     results: CellResults
     summary: Summary
+    number: int = 1
+    """Which cell of its run, as `harness report RUN --explain NUMBER:NAME` counts them."""
 
 
 def accounts(run: Path) -> list[Account]:
@@ -83,10 +85,14 @@ def accounts(run: Path) -> list[Account]:
     for account in sorted(measured, key=lambda each: each.summary.cell.repeat):
         cell = account.summary.cell.model_copy(update={"repeat": 0})
         repeats.setdefault((cell.cell_id, account.summary.site_id), []).append(account)
-    return [
-        Account(results=account.results, summary=summary)
+    spread = [
+        (account.results, summary)
         for group in repeats.values()
         for account, summary in zip(group, with_run_spread([each.summary for each in group]), strict=True)
+    ]
+    return [
+        Account(results=results, summary=summary, number=number)
+        for number, (results, summary) in enumerate(spread, start=1)
     ]
 
 
@@ -373,6 +379,7 @@ def _page_cell(account: Account, footprint: Lead | None = None) -> PageCell:
         facts=(*shown.facts, *facts_of(account.summary, results.manifest, results.sampler)),
         command=command_of(results.manifest) or shlex.join(["harness", "run"]),
         trails_of=partial(_trails, results),
+        number=account.number,
         footprint=footprint,
     )
 

@@ -4,9 +4,9 @@
     python scripts/check_ranks.py [--pairs 20000]
 
 Each model has three repeats of 200 prompts with 1 % from run to run; a board's gain is drawn with a standard deviation
-of 5 % / 1.96. Joules per prompt are log-normal (0.58 on the log scale): in one row what a prompt costs is mostly its own
-and alike for both models (0.5 of it, which leaves 0.3), in the other the two models have nothing in common. Each
-interval over prompts is the normal one. Half of the share goes to either side.
+of 5 % / 1.96. Joules per prompt are log-normal, 0.58 on the log scale. Either most of that (0.5) is the prompt's and
+the same for both models, which leaves 0.3 to each, or the two models have nothing in common. At most 5 % should be told
+apart.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=20_000)
     options = parser.parse_args()
-    print("| what a prompt costs | boards | told apart, % (at most 5) |\n|:---|:---|---:|")
+    print("| what a prompt costs | boards | told apart, % |\n|:---|:---|---:|")
     for alike in (True, False):
         for same_board in (True, False):
             share = share_told(options.pairs, same_board=same_board, alike=alike)

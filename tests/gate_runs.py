@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from harness.publish import Account, accounts
 from harness.records import Boundary, Method, QueryRecord, RunManifest, Site
 from harness.store.run_directory import RunDirectory
 from tests.synthetic_runs import cell, channel, query, reading
@@ -24,6 +25,17 @@ SD_PROMPTS = 0.3
 """Log standard deviation of what prompts take, the same prompts in every run."""
 SD_QUERY = 0.005
 """What a query adds of its own."""
+
+
+def accounts_once() -> Callable[[Path], list[Account]]:
+    """What `publish.accounts` gives, read once of files that stay as they are: a module's tests share runs."""
+    known: dict[tuple[object, ...], list[Account]] = {}
+
+    def accounts_of(run: Path) -> list[Account]:
+        files = [(file, (stat := file.stat()).st_mtime_ns, stat.st_size) for file in sorted(run.rglob("*"))]
+        return known[key] if (key := tuple(files)) in known else known.setdefault(key, accounts(run))
+
+    return accounts_of
 
 
 def write_run(

@@ -105,6 +105,23 @@ def test_the_place_goes_into_boamps(run: Path, capsys: Capture) -> None:
     assert "Add --country." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "stated"),
+    [
+        ("spdx", ("--grid", "mine=56")),
+        ("csv", ("--country", "FR")),
+        ("label", ("--infrastructure", "other")),
+        ("boamps", ("--link", "https://example.org")),
+    ],
+)
+def test_what_a_format_has_no_place_for_is_not_dropped(
+    run: Path, capsys: Capture, name: str, stated: tuple[str, str]
+) -> None:
+    assert export(run, "--format", name, *stated) == ExitCode.USAGE
+    assert f"{stated[0]} has no place in the format {name}" in capsys.readouterr().err
+    assert not (run / f"export-{name}").exists()
+
+
 def test_the_kinds_of_infrastructure_are_those_of_the_format() -> None:
     assert INFRASTRUCTURES == boamps.INFRASTRUCTURES
 

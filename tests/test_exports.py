@@ -118,6 +118,14 @@ def test_boamps_energy_is_of_all_counted_queries_in_kwh() -> None:
     assert "2 more queries failed or have no known energy" in report["task"]["taskDescription"]
 
 
+def test_one_query_is_a_query() -> None:
+    queries = [query(0, "off", 720.0), query(1, "off", None)]
+    report: Any = boamps_report(modes_of([exportable(queries)])[0], NOWHERE, created_utc=CREATED)
+    said = report["task"]["taskDescription"]
+    assert "1 query of everyday" in said
+    assert "1 more query failed or has no known energy" in said
+
+
 def test_boamps_calibration_is_the_idle_baseline() -> None:
     report: Any = boamps_report(two_modes()[0], NOWHERE, created_utc=CREATED)
     measure = report["measures"][0]

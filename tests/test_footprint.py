@@ -117,6 +117,11 @@ def test_a_number_is_exact_and_a_range_has_its_geometric_mean() -> None:
         "1e999",
         "1.1.2",
         True,
+        [1.1, 1.3],
+        None,
+        -1,
+        math.inf,
+        1e30,
         "1±0.1",
         "1e19",
         "1e-19",
@@ -278,6 +283,14 @@ def test_a_measured_host_is_added_to_its_boards() -> None:
     found = server([subject(host_per_board=Spread(value=0.25, low=0.2, high=0.3))], Published.GOOGLE)
     assert found.steps[0].factor == Spread(value=1.25, low=1.2, high=1.3)
     assert "power supply" in found.steps[0].note
+
+
+def test_what_the_boards_sensor_errs_by_is_not_of_the_host_beside_them() -> None:
+    parts = ((PROMPTS, lognormal(0.1)), (READING, lognormal(0.2)), (GAIN, lognormal(0.3)))
+    boards = subject(100.0, parts=parts, host_per_board=Spread(value=0.25))
+    widths = {name: part.log_deviations[1] / Z for name, part in server([boards], Published.MEASURED).subjects[0].parts}
+    assert widths == pytest.approx({PROMPTS: 0.1, READING: 0.2 / 1.25, GAIN: 0.3 / 1.25})
+    # So 10 % more of the boards' 100 J is 8 % more of the 125 J.
 
 
 def test_a_wall_that_only_one_mode_has_is_no_wall_for_both() -> None:
@@ -602,12 +615,13 @@ def test_a_mode_that_is_not_what_it_is_called_is_left_out(summary: Summary, quer
 
 
 def test_the_mean_of_repeats_is_known_better_than_one_of_them() -> None:
-    runs = from_deviations(1.0, 0.4, 0.4)
+    runs = from_deviations(1.0, math.log(1.4), math.log(1.4))  # ± 36 J of the first's 90 J
     repeats = [[subject(energy_j, parts=((RUNS, runs), (GAIN, lognormal(0.1))))] for energy_j in (90.0, 100.0, 110.0)]
     (mean,) = pooled(repeats)
     assert mean.energy_j == pytest.approx(100.0)
     parts = dict(mean.parts)
-    assert parts[RUNS].log_deviations[0] == pytest.approx(0.4 / 2)
+    # Half of 36 J, beside their mean of 100 J.
+    assert parts[RUNS].log_deviations == pytest.approx((math.log(1.18), math.log(1.18)))
     assert parts[GAIN].log_deviations[0] == pytest.approx(0.1 * Z)
 
 
@@ -643,6 +657,20 @@ def printed(lead: Lead, width: int) -> str:
     print_leads(console, [lead])
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return str(text)
+
+
+def test_a_stated_range_is_printed_where_its_middle_is(summary: Summary, queries: list[QueryRecord]) -> None:
+    fields = {"tariff": "0.2..0.4", "wue": "0.1..0.4", "grid_water": "1..4", "grid": "mine=20..45"}
+    spec = validated(FootprintSpec, fields | {"gpu_hour_price": "2..3"}, "here")
+    notes = " ".join(footprint_lead(measured(summary, queries), spec).notes)
+    for words in (
+        "electricity: 0.28 (0.20 to 0.40) per kWh",
+        "WUE 0.20 (0.10 to 0.40) l",
+        "grid water: 2.0 (1.0 to 4.0) l",
+        "mine, 30 (20 to 45) g/kWh",
+        "GPU-hour: 2.45 (2.00 to 3.00)",
+    ):
+        assert words in notes
 
 
 def test_a_lead_names_every_assumption_and_fits_sixty_columns(summary: Summary, queries: list[QueryRecord]) -> None:

@@ -45,7 +45,8 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     provinces = {
         "data": {"CN-BJ": {"emission_factor": 555.0, "description": "Beijing", "year": 2023, "names": ["beijing"]}}
     }
-    zones = {"data": {"SE3": {"emission_factor": 27.0, "description": "Stockholm", "year": 2025}}}
+    zone = {"emission_factor": 27.0, "description": "Stockholm", "year": 2025, "coverage": "94.58% (uncovered: Other)"}
+    zones = {"data": {"SE3": zone}}
     for name, table in (
         ("global_energy_mix.json", countries),
         ("carbon_intensity_per_source.json", per_source),
@@ -80,7 +81,6 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("SWE/SE3", 27.0, 2025),
         ("gcp:europe-west1", 122.0, None),
         ("GCP:Europe-West1", 122.0, None),
-        ("CAF", 0.0, 2022),
     ],
 )
 @pytest.mark.usefixtures("tables")
@@ -110,6 +110,20 @@ def test_an_unknown_grid_has_a_nearest_or_a_rule(name: str, hint: str) -> None:
     with pytest.raises(UnknownName) as caught:
         grids([name])
     assert hint in caught.value.next_step
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_grid_of_which_nothing_is_known_is_not_a_clean_one() -> None:
+    with pytest.raises(UsageError, match=r"0 g/kWh for Central African Republic") as caught:
+        grids(["CAF"])
+    assert "--grid caf=30" in caught.value.next_step
+    assert grids(["caf=0"])[0].intensity.value == 0.0  # who says so stands for it
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_zone_says_how_much_of_it_is_counted() -> None:
+    assert "94.58%" in grids(["SWE/SE3"])[0].note
+    assert "counts as 0" in grids(["SWE/SE3"])[0].note
 
 
 def test_without_codecarbon_the_install_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,26 @@ def test_a_line_that_cannot_be_meant_is_refused(change: dict[str, Any], words: s
     assert words in str(refused({**LINE, **change}))
 
 
+@pytest.mark.parametrize(("written", "words"), [("3 J", "in the metric's unit"), ("3%", "at_most_over_reference")])
+def test_a_limit_with_a_unit_is_refused_with_what_to_write(written: str, words: str) -> None:
+    assert words in str(refused({**LINE, "at_most": written}))
+    assert budget({**LINE, "at_most": "3"}).lines[0].at_most == 3
+
+
+def test_alpha_may_be_a_percentage() -> None:
+    assert budget(LINE, alpha="5%").alpha == 0.05
+
+
+def test_a_budget_may_allow_no_query_to_be_missing() -> None:
+    assert budget(LINE, missing_at_most="0%").missing_at_most == 0
+    refused(LINE, missing_at_most="-1%")
+
+
+@pytest.mark.parametrize("key", ["gpu", "mode", "prompts"])
+def test_a_filter_of_nothing_is_refused(key: str) -> None:
+    assert key in str(refused({**LINE, key: ""}))
+
+
 def test_the_gain_of_a_relative_line_cannot_be_left_out() -> None:
     error = refused({"metric": "energy_per_query_j", "equivalent": "3%", "board_gain": False})
     assert "cancels" in error.next_step

@@ -24,6 +24,7 @@ from harness.errors import ExitCode
 from harness.gate.budget import BudgetLine, Metric, ReferenceKind
 from harness.gate.power import MetricPower, Needed, PowerTable
 from harness.gate.verdict import Component, LineVerdict, Outcome, Verdict
+from harness.gating import selection
 from harness.records import Method
 from harness.report.annotations import N_SHOWN_MOST, workflow_commands
 from harness.report.gate_explain import explanations
@@ -32,7 +33,7 @@ from harness.report.gate_power import power_lead
 from harness.report.gate_rows import GateRow, gate_row
 from harness.report.gate_sheet import GateSheet, gate_sheet, next_step
 from harness.report.junit import render_junit
-from tests.gate_runs import A100, write_run
+from tests.gate_runs import A100, accounts_once, write_run
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 SCRIPT = "<script>alert(1)</script>|x"
@@ -53,6 +54,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(path / "elsewhere", board=A100)
     write_run(path / "script", model=SCRIPT, seed=6)
     return path
+
+
+ACCOUNTS = accounts_once()
 
 
 class Job:
@@ -83,6 +87,7 @@ class Job:
 def job(tmp_path: Path, results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Job:
     for name in ("GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS", "GITHUB_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(selection, "accounts", ACCOUNTS)
     monkeypatch.chdir(tmp_path)
     return Job(tmp_path, results, capsys)
 

@@ -197,8 +197,17 @@ def test_a_relative_line_needs_a_reference_that_has_the_mode() -> None:
     assert "--reference RUN" in line(budget(RELATIVE), candidate).reasons[0]
     golden_only = line(budget({**RELATIVE, "against": "golden"}), candidate, reference(constant(1.0)))
     assert golden_only.outcome is Outcome.INVALID
-    other = line(budget(RELATIVE), candidate, reference(constant(1.0), mode="off"))
-    assert "no mode 'on'" in other.reasons[0]
+    other = verdict(budget(RELATIVE), candidate, reference(constant(1.0), mode="off"))
+    assert {each.outcome for each in other.lines} == {Outcome.INVALID}
+    assert any("no mode 'on'" in reason for each in other.lines for reason in each.reasons)
+
+
+def test_a_candidate_is_not_rid_of_a_mode_by_not_being_asked_in_it() -> None:
+    references = [reference(constant(1.0)), reference(constant(1.0), mode="off")]
+    found = verdict(budget(RELATIVE), side(constant(1.0)), references)
+    assert {each.mode: each.outcome for each in found.lines} == {"on": Outcome.PASS, "off": Outcome.INVALID}
+    named = verdict(budget({**RELATIVE, "mode": "on"}), side(constant(1.0)), references)
+    assert named.outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize(
@@ -328,6 +337,48 @@ def test_few_right_answers_have_no_upper_end() -> None:
     few_above = line(what, side(constant(10.0, correct=correct)), others)
     assert few_above.outcome is Outcome.INCONCLUSIVE
     assert few_above.reasons[0] == "There is no upper end, and there is no lower end."
+
+
+@pytest.mark.parametrize("metric", ["energy_per_query_j", "energy_per_output_token_j", "energy_per_correct_j"])
+def test_what_fails_here_and_there_adds_up(metric: str) -> None:
+    def lacking(first: int) -> list[Any]:
+        """Three repeats of 100 prompts; each lacks the figures of two others, or their score."""
+        runs = []
+        for index in range(3):
+            ones, lost = [1.0] * 100, range(first + 2 * index, first + 2 * index + 2)
+            few = [math.nan if place in lost else 1.0 for place in range(100)]
+            in_joules = few if metric == "energy_per_query_j" else ones
+            scores = few if metric == "energy_per_correct_j" else ones
+            tokens = few if metric == "energy_per_output_token_j" else ones
+            runs.append(run_figures(in_joules, repeat=index, tokens=tokens, correct=scores))
+        return runs
+
+    alone = line(budget({"metric": metric, "at_most": 2, "board_gain": False}), side(lacking(0)))
+    assert alone.outcome is Outcome.INCONCLUSIVE
+    assert alone.reasons[0].startswith("6 % of the queries asked")
+    what = budget({"metric": metric, "at_most_over_reference": "3%"}, missing_at_most="10%")
+    both = line(what, side(lacking(0)), reference(lacking(50)))
+    assert both.outcome is Outcome.INCONCLUSIVE
+    assert both.reasons[0].startswith("12 % of the queries asked")
+    allowed = line(what, side(lacking(0)), reference(lacking(0)))
+    assert allowed.outcome is Outcome.PASS
+    assert any("6 queries of those asked" in reason and "cost most" in reason for reason in allowed.reasons)
+
+
+@pytest.mark.parametrize(("first_below", "share"), [(0, "4 %"), (4, "8 %")])
+def test_a_prompt_that_fails_on_both_sides_is_one(first_below: int, share: str) -> None:
+    def failed(first: int) -> list[Any]:
+        ids = [f"p{place:04d}" for place in range(100) if not first <= place < first + 4]
+        return [run_figures([1.0] * 96, repeat=index, prompt_ids=ids, n_failed=4) for index in range(3)]
+
+    found = line(budget(RELATIVE, missing_at_most="1%"), side(failed(0)), reference(failed(first_below)))
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert found.reasons[0].startswith(f"{share} of the queries asked")
+
+
+def test_a_candidate_that_was_asked_fewer_prompts_lacks_none() -> None:
+    found = line(budget(RELATIVE), side(constant(1.0, n=40)), reference(constant(1.0, n=100)))
+    assert (found.outcome, found.n_queries) == (Outcome.PASS, 40)
 
 
 def test_only_prompts_that_every_repeat_of_both_sides_knows_are_compared() -> None:
@@ -583,3 +634,12 @@ def test_the_order_of_prompts_changes_nothing_that_is_decided(order: list[int], 
 def test_the_verdict_survives_json() -> None:
     found = verdict(budget(RELATIVE, ABSOLUTE), side(drawn(100.0)), reference(drawn(99.0, seed=5)))
     assert Verdict.model_validate_json(found.model_dump_json()) == found
+
+
+def test_a_limit_of_more_than_the_whole_survives_json() -> None:
+    found = verdict(
+        budget({**RELATIVE, "at_most_over_reference": "+150%"}), side(constant(1.0)), reference(constant(1))
+    )
+    read = Verdict.model_validate_json(found.model_dump_json())
+    assert read == found
+    assert read.lines[0].line.at_most_over_reference == 1.5

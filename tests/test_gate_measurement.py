@@ -29,7 +29,7 @@ from harness import publish
 from harness.cli.parser import run_verb
 from harness.config import load_catalogue
 from harness.environment.machine import site
-from harness.errors import ExitCode, InvalidMeasurement, NoSensor, SchemaError, UsageError
+from harness.errors import ExitCode, InvalidMeasurement, NoSensor, SchemaError, StorageFull, UsageError
 from harness.gate.verdict import LineVerdict, Outcome, Verdict
 from harness.gate_measurement import admission, begin, looking, measuring, resume
 from harness.gate_measurement.blocks import order
@@ -420,6 +420,17 @@ def test_a_lost_sensor_ends_the_gate_and_a_resume_repeats_what_it_missed(
     assert sum(line["readings"][0]["energy_gross_j"] is None for line in lines) == 1
 
 
+def test_a_full_disk_says_how_to_complete_the_gate_and_not_a_run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **options: Any) -> str:
+        raise StorageFull("The disk is full.", "Make room, then resume: harness run --resume latest")
+
+    monkeypatch.setattr(measuring, "run_session", full)
+    with pytest.raises(StorageFull, match="The disk is full") as caught:
+        lab.begin().run()
+    assert "gate --measure --resume" in caught.value.next_step
+    assert "harness run" not in caught.value.next_step
+
+
 def test_two_boards_are_invalid(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, PASS)
     lab.board = lambda part, repeat: UUIDS[part == "reference"]
@@ -502,6 +513,7 @@ ABSOLUTE = {"metric": "energy_per_query_j", "at_most": 100}
         ({"max_new_tokens": 64}, {}, {}, {}, "cap in mode off is 64 new tokens, the reference's 128"),
         ({"mode": ["on"]}, {}, {}, {}, "of mode off, which tiny-reasoner"),
         ({"mode": ["off", "on"]}, {}, {"lines": [{**LINE, "mode": None}]}, {}, "mode on, which tiny-reasoner"),
+        ({}, {"mode": ["off", "on"]}, {"lines": [{**LINE, "mode": None}]}, {}, "candidate.yaml) is not asked in"),
         ({}, {"mode": ["on"]}, {}, {}, "mode off"),
         ({}, {}, {"lines": [{**LINE, "mode": "budget:64"}]}, {}, "mode budget:64"),
         ({}, {}, {"lines": [{**LINE, "prompts": "gsm8k"}]}, {}, "of the prompts gsm8k"),
@@ -561,6 +573,7 @@ class Pinned:
     [
         ({}, {}, {}, None),
         ({"lines": [{**LINE, "mode": "budget:64"}]}, {}, {}, "not measured in mode budget:64"),
+        ({"lines": [{**LINE, "mode": None}]}, {}, {}, "has a mode on, in which"),
         ({}, {}, {"flags": {"prompts": "everyday", "max_new_tokens": 128}}, "answered chains"),
         ({}, {}, {"flags": {"max_new_tokens": 64}}, "had the cap in mode off 128 new tokens"),
         ({}, {}, {"flags": {"max_new_tokens": 64}, "allow": ("protocol",)}, None),

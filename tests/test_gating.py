@@ -15,14 +15,15 @@ import yaml
 
 from harness import gating
 from harness.analysis.sequential import MEAN_INFLATION
-from harness.errors import ExitCode, UnknownName, UsageError
+from harness.errors import ExitCode, SchemaError, UnknownName, UsageError
 from harness.gate.budget import Budget, Metric, ReferenceKind
 from harness.gate.evidence import Side, SideKind
 from harness.gate.verdict import LineVerdict, Outcome, Verdict
+from harness.gating import selection
 from harness.gating.outputs import Outputs, write_outputs
 from harness.records import FindingCode, Method
 from harness.report.gate_sheet import gate_sheet
-from tests.gate_runs import A100, GOLDEN, H100, JOULES, write_run
+from tests.gate_runs import A100, GOLDEN, H100, JOULES, accounts_once, write_run
 
 TODAY = date(2026, 11, 29)
 OVER = {"metric": "energy_per_query_j", "mode": "off", "at_most_over_reference": "+3%"}
@@ -51,9 +52,18 @@ def only(verdict: Verdict) -> LineVerdict:
     return line
 
 
-@pytest.fixture
-def reference(tmp_path: Path) -> Path:
-    return write_run(tmp_path / "reference")
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that no test changes."""
+    return write_run(tmp_path_factory.mktemp("shared") / "reference")
+
+
+ACCOUNTS = accounts_once()
+
+
+@pytest.fixture(autouse=True)
+def _read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "accounts", ACCOUNTS)
 
 
 # -------------------------------------------------------------------------------------------- outcomes
@@ -194,6 +204,39 @@ def test_too_many_without_a_figure_are_no_verdict(tmp_path: Path) -> None:
     assert judged(budget_of(tmp_path, line), run).outcome is Outcome.INCONCLUSIVE
 
 
+def test_queries_that_a_killed_run_never_came_to_are_missing(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", factor=0.5, n_prompts=60)
+    for queries in run.glob("*/*/queries.jsonl"):
+        queries.write_text("".join(queries.read_text().splitlines(keepends=True)[:40]))
+    line = {"metric": "energy_per_query_j", "mode": "off", "at_most": 1e6}
+    found = only(judged(budget_of(tmp_path, line), run))
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert found.reasons[0].startswith("33.3 % of the queries asked")
+    assert found.to_settle is not None
+    assert "Resume the run" in found.to_settle.sentence
+
+
+def test_a_board_held_to_less_power_is_another_protocol(tmp_path: Path, reference: Path) -> None:
+    held = write_run(tmp_path / "held", power_limit_w=300.0)
+    line = only(judged(budget_of(tmp_path, session_sd="1%"), held, reference))
+    assert line.outcome is Outcome.INVALID
+    assert "boards held to 300 W" in " ".join(line.reasons)
+
+
+@pytest.mark.parametrize(("holders", "fits"), [([H100], True), ([H100, A100], False), (["MIG-1"], True)])
+def test_joules_of_some_of_the_boards_are_never_a_pass(tmp_path: Path, holders: list[str], fits: bool) -> None:
+    run = write_run(tmp_path / "run")
+    for path in run.glob("*/*/sessions/*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        manifest["engine"]["device_uuids"] = holders
+        path.write_text(json.dumps(manifest))
+    joules = {"metric": "energy_per_query_j", "mode": "off", "at_most": 1e6}
+    tokens = {"metric": "output_tokens_per_query", "mode": "off", "at_most": 1e6}
+    found = judged(budget_of(tmp_path, joules, tokens), run)
+    assert [line.outcome for line in found.lines] == [Outcome.PASS if fits else Outcome.INVALID, Outcome.PASS]
+    assert fits or A100 in found.lines[0].reasons[0]
+
+
 def test_a_mode_that_is_not_what_it_is_called_is_invalid(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", thinks=False, modes=("off", "on"))
     assert FindingCode.NO_THINKING_IN_ON_MODE in {finding.code for finding in sides_of(run)["on"].invalid}
@@ -261,7 +304,12 @@ def test_a_run_is_not_compared_with_itself(tmp_path: Path, reference: Path) -> N
     (tmp_path / "link").symlink_to(reference)
     named = gating.named_run("link", tmp_path)
     with pytest.raises(UsageError, match="both the candidate and the release reference"):
-        gating.evidence_of(named, {ReferenceKind.RELEASE: gating.named_run("reference", tmp_path)})
+        gating.evidence_of(named, {ReferenceKind.RELEASE: gating.named_run("reference", reference.parent)})
+    shutil.copytree(reference, tmp_path / "copy")
+    with pytest.raises(UsageError, match="copy and reference are one measurement"):
+        gating.evidence_of(
+            gating.named_run("copy", tmp_path), {ReferenceKind.RELEASE: gating.named_run("reference", reference.parent)}
+        )
 
 
 def test_a_reference_of_two_sites_answers_from_the_candidate_s(tmp_path: Path, reference: Path) -> None:
@@ -303,6 +351,15 @@ def test_the_parts_of_a_measured_gate_belong_together(tmp_path: Path) -> None:
     assert "20260101-000000-gate/candidate" in verdict.candidate[0]
 
 
+@pytest.mark.parametrize("looks", ["5", "[]", "[0]", "[three]"])
+def test_a_plan_whose_looks_are_damaged_divides_alpha_by_nothing_it_says(tmp_path: Path, looks: str) -> None:
+    gate = tmp_path / "gate"
+    new, old = write_run(gate / "candidate", seed=2), write_run(gate / "reference")
+    (gate / "gate.yaml").write_text(f"looks: {looks}")
+    with pytest.raises(SchemaError, match=r"gate\.yaml is damaged"):
+        judged(budget_of(tmp_path), new, old)
+
+
 # ------------------------------------------------------------------------------------------ budget files
 
 
@@ -322,6 +379,7 @@ def test_the_parts_of_a_measured_gate_belong_together(tmp_path: Path) -> None:
         ("lines: [{metric: energy_per_query_j, at_most: 3}]\nwaivers: [{line: x}]", "until"),
         ("lines: [{metric: energy_per_query_j, at_most: 3}]\nwaivers: [{until: 2026-13-40}]", "month must be in 1..12"),
         ("[1, 2]", "holds no keys"),
+        ("lines: [{metric: energy_per_query_j, at_most: 3, at_most: 300}]", "the key 'at_most' stands twice"),
         ("lines: [{metric: energy_per_query_j, at_most_over_reference: banana}]", "write a percentage such as 3%"),
     ],
 )

@@ -16,7 +16,7 @@ from harness.errors import EnvironmentFault, InvalidMeasurement
 from harness.records import Boundary, Method
 from harness.report.exports.cell import modes_of
 from harness.report.label import DISCLAIMER, Label, label_of, printable
-from harness.report.label_drawing import CUT, HEIGHT_PX, WIDTH_PX, draw, fitted
+from harness.report.label_drawing import CUT, HEIGHT_PX, WIDTH_PX, _Pen, draw, fitted
 from harness.report.wording import estimated_words
 from tests.exportable import H100, exportable, manifest, on_their_terms
 from tests.synthetic_runs import estimated_summary, query, run_of_queries
@@ -101,6 +101,19 @@ def test_an_estimate_has_its_word_and_no_stars() -> None:
     drawing = draw(label)
     assert stars_drawn(drawing.svg) == (0, 0)
     assert "#b3261e" in drawing.svg  # the colour of an alarm
+
+
+def test_nothing_on_the_label_of_an_estimate_says_measured(
+    rated: Label, refused: Label, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(_Pen, "_text", lambda self, x_px, y_px, text, size_px, **_: written.append(text))
+    draw(replace(refused, estimated="estimated: 28 W × time"))
+    assert "Estimated" in written
+    assert "Measured" not in written
+    written.clear()
+    draw(rated)
+    assert "Measured" in written
 
 
 def test_without_an_energy_there_is_no_label() -> None:

@@ -10,11 +10,13 @@ import random
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
@@ -29,6 +31,7 @@ from harness.leaderboard.board import as_json, flat
 from harness.leaderboard.columns import estimate_of
 from harness.leaderboard.distance import Errors, rank_ranges, ratio
 from harness.leaderboard.entry import OTHERS, entries
+from harness.leaderboard.folders import cell_folders
 from harness.leaderboard.index import store
 from harness.leaderboard.stars import conditions
 from harness.leaderboard.view import rank_words, view_of
@@ -114,6 +117,83 @@ def test_a_repeat_that_answered_fewer_prompts_is_left_out(tmp_path: Path) -> Non
     assert (row["energy_j"], row["n_runs"], row["n_left_out"]) == (pytest.approx(95.0), 2, 1)
 
 
+def test_repeats_are_one_row_wherever_the_leaderboard_is_asked_for(tmp_path: Path) -> None:
+    run_folder = write_run(tmp_path / "results", run(energy_j={"off": STEADY, "on": STEADY}))
+    cell_folder = next(path for path in run_folder.iterdir() if path.is_dir())
+    for beside in (tmp_path, tmp_path / "results", run_folder, cell_folder):
+        rows = build(collect([run_folder], beside / "leaderboard.parquet")).rows
+        assert list(rows["n_runs"]) == [3, 3], beside
+
+
+def test_what_is_to_know_of_one_repeat_is_to_know_of_the_row(tmp_path: Path) -> None:
+    write_run(tmp_path, run(accuracy={"off": 0.5}))
+    changes: tuple[dict[str, Any], ...] = (
+        {"findings": [{"code": "one_run"}]},
+        {"findings": [{"code": "other_processes"}]},
+        {"modes": {"invalid": [{"code": "thinking_in_off_mode"}], "output_tokens": 650.0, "n_correct": 130}},
+    )
+    paths = sorted(tmp_path.glob("*/*/*/summary.json"), key=lambda path: json.loads(path.read_text())["cell"]["repeat"])
+    for path, change in zip(paths, changes, strict=True):
+        summary = json.loads(path.read_text())
+        summary["modes"][0] |= change.pop("modes", {})
+        path.write_text(json.dumps(summary | change))
+    row = board_of(tmp_path).rows.row(0)
+    assert (row["findings"], row["faults"]) == ("other_processes", "thinking_in_off_mode")
+    assert row["output_tokens"] == pytest.approx(450.0)
+    assert (row["n_queries"], row["n_scored"], row["n_correct"]) == (200, 600, 330)
+
+
+def test_a_repeat_on_another_card_is_another_row(tmp_path: Path) -> None:
+    write_run(tmp_path, run())
+    manifest = next(tmp_path.rglob("manifest.json"))
+    moved = manifest.read_text().replace(run().uuid, OTHER_BOARD)
+    manifest.write_text(moved)
+    board = board_of(tmp_path)
+    assert sorted(zip(board.rows["n_runs"], board.rows["boards"], strict=True)) == [
+        (1.0, OTHER_BOARD),
+        (2.0, run().uuid),
+    ]
+
+
+def test_a_folder_is_looked_into_once_however_many_links_lead_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "runs", run(joules=ONE))
+    for number in range(4):
+        (tmp_path / f"circle{number}").symlink_to(tmp_path)
+    listed: list[str] = []
+    listing = os.scandir
+
+    def noted(path: str) -> Any:
+        listed.append(path)
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", noted)
+    assert len(cell_folders([tmp_path], tmp_path)) == 1
+    assert len(listed) == len(set(listed))
+
+
+def test_a_name_that_is_no_text_can_be_written_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(tmp_path, run())
+    try:
+        os.rename(folder, os.fsencode(tmp_path) + b"/run-\xff")  # noqa: PTH104 - no text, no Path
+    except OSError:
+        pytest.skip("this file system wants names to be text")
+    files = ["--csv", str(tmp_path / "rows.csv"), "--json", str(tmp_path / "rows.json")]
+    assert run_verb(["leaderboard", str(tmp_path), *files]) == ExitCode.OK
+    assert "lab/a" in capsys.readouterr().out
+    assert json.loads((tmp_path / "rows.json").read_text())["rows"][0]["run"] == "run-\\xff"
+
+
+def test_a_copy_of_a_run_is_no_other_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "results", run())
+    shutil.copytree(tmp_path / "results", tmp_path / "backup")
+    write_run(tmp_path / "results", run(run_id="later", started_utc="2026-12-01T00:00:00Z"))
+    board = build(collect([tmp_path], tmp_path / "x.parquet"))
+    assert board.rows.texts("run") == ["backup/20261101-a", "results/later"]
+    assert [len(history.places) for history in board.histories] == [2]
+
+
 def test_runs_in_folders_of_folders_through_links_and_named_twice_are_there_once(tmp_path: Path) -> None:
     inner = tmp_path / "results" / "gate" / "candidate"
     write_run(inner, run("lab/a"))
@@ -159,6 +239,41 @@ def test_an_index_that_cannot_be_used_is_made_again(tmp_path: Path, damage: str)
     assert (again.n_read, again.table.equals(first.table)) == (3, True)
 
 
+def test_a_flipped_bit_of_the_index_makes_no_other_figures(tmp_path: Path) -> None:
+    index_file = tmp_path / "leaderboard.parquet"
+    for name in "abc":
+        write_run(tmp_path, run(f"lab/{name}", ONE))
+    first = collect([tmp_path], index_file)
+    store(first, index_file)
+    whole, rng = index_file.read_bytes(), random.Random(1)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+        index_file.write_bytes(damaged)
+        assert collect([tmp_path], index_file).table.equals(first.table)
+
+
+def test_a_table_that_is_no_index_is_left_alone(tmp_path: Path) -> None:
+    index_file = tmp_path / "leaderboard.parquet"
+    write_run(tmp_path, run())
+    pq.write_table(pyarrow.table({"mine": [1]}), index_file)
+    index = collect([tmp_path], index_file)
+    assert (index.n_read, store(index, index_file)) == (3, False)
+    assert pq.read_table(index_file)["mine"].to_pylist() == [1]
+
+
+def test_another_content_of_the_same_size_and_time_is_read(tmp_path: Path) -> None:
+    index_file = tmp_path / "leaderboard.parquet"
+    write_run(tmp_path, run(joules=ONE))
+    store(collect([tmp_path], index_file), index_file)
+    path = next(tmp_path.glob("*/*/*/summary.json"))
+    state, text = path.stat(), path.read_text()
+    path.write_text(text.replace('"value": 100.0', '"value": 200.0'))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert path.stat().st_size == state.st_size
+    assert build(collect([tmp_path], index_file)).rows["energy_j"] == pytest.approx([200.0])
+
+
 def test_an_index_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     write_run(tmp_path / "results", run())
     index = collect([tmp_path / "results"], tmp_path / "missing" / "leaderboard.parquet")
@@ -182,6 +297,10 @@ def emptied(path: Path) -> None:
     path.write_text("")
 
 
+def without_modes(path: Path) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"modes": []}))
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -189,6 +308,7 @@ def emptied(path: Path) -> None:
         (not_a_number, "summary.json is damaged: n_sessions"),
         (newer, "schema version 99; this program reads up to 1"),
         (emptied, "summary.json is damaged"),
+        (without_modes, "Nothing was measured yet: its summary holds no mode."),
     ],
 )
 def test_a_damaged_summary_is_listed_and_the_others_stand(
@@ -341,6 +461,10 @@ def test_a_row_that_fits_no_ranking_says_why(
         ({"n_boards": 2}, "hardware 2 × H100 80GB HBM3"),
         ({"power_limit_w": 500.0}, "power limit 500 W, there the board's own, 700 W"),
         ({"findings": (Finding(code=FindingCode.OTHER_BOARDS_METERED),)}, OTHERS),
+        (
+            {"cell": {"scorer": "judge.py:right sha256:0123456789ab"}},
+            "scorer judge.py:right sha256:0123456789ab, there",
+        ),
     ],
 )
 def test_a_row_that_differs_in_one_condition_names_it(tmp_path: Path, fields: dict[str, Any], condition: str) -> None:
@@ -349,6 +473,25 @@ def test_a_row_that_differs_in_one_condition_names_it(tmp_path: Path, fields: di
     assert reason.startswith("Nothing else was measured under its conditions. Other than in ranking 1: ")
     assert condition in reason
     assert ranks_of(board)["lab/odd"] == ""
+
+
+def test_no_two_rankings_are_called_alike(tmp_path: Path) -> None:
+    """Prompts of one name and of two contents; scorers of the prompts and of the user."""
+    others: tuple[dict[str, str], ...] = (
+        {},
+        {"prompt_set_sha256": "1" * 64},
+        {"scorer": "judge.py:right sha256:0123456789ab"},
+    )
+    runs = [run(f"lab/{at}{name}", ONE, cell=cell) for at, cell in enumerate(others) for name in "ab"]
+    rankings = board_of(tmp_path, *runs).ranked.rankings
+    assert len({(ranking.title, ranking.sentence) for ranking in rankings}) == len(rankings) == 3
+
+
+def test_reasons_are_counted_without_earlier_runs(tmp_path: Path) -> None:
+    runs = [run(run_id=f"{month}", started_utc=f"2026-{month:02}-01T00:00:00Z") for month in (1, 2, 3)]
+    view = view_of(board_of(tmp_path, *runs))
+    assert view.not_ranked == (("Nothing else was measured under its conditions.", 1),)
+    assert len(view.unranked) == 1
 
 
 def test_another_mode_is_another_ranking(tmp_path: Path) -> None:
@@ -437,6 +580,13 @@ def test_two_generations_differ_by_more_than_both_gains_or_not_distinguishably(
     assert said.startswith("Not distinguishable") is not told
     assert one.ratios[0].value == pytest.approx(factor)
     assert math.log(one.ratios[0].high / factor) == pytest.approx(0.0711, abs=0.003)
+
+
+def test_gains_that_are_unknown_are_not_said_to_be_in_a_statement(tmp_path: Path) -> None:
+    there = run(run_id="2", joules=(200.0, 201.0, 199.0), card=A100, uuid=OTHER_BOARD, gain=None)
+    (said,) = board_of(tmp_path, run(run_id="1"), there).generations[0].sentences
+    assert said.startswith("Not distinguishable")
+    assert said.endswith("(no interval: a part of it is unknown).")
 
 
 def test_a_generation_of_one_run_is_not_known_to_be_real(tmp_path: Path) -> None:
@@ -638,7 +788,9 @@ def test_the_command_prints_writes_and_reads_the_index_again(
     assert str(tmp_path / "leaderboard.html") in printed
     lines = [line for line in printed.splitlines() if not line.startswith("Page: ")]
     assert max(map(cell_len, lines)) <= 60
-    assert (tmp_path / "leaderboard.html").exists()
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        *("leaderboard.html", "leaderboard.parquet", "rows.csv", "rows.json")
+    }
     assert pq.read_table(tmp_path / "leaderboard.parquet").num_rows == 9
     rows = pyarrow.csv.read_csv(table)
     assert rows.num_rows == 3
@@ -649,6 +801,21 @@ def test_the_command_prints_writes_and_reads_the_index_again(
     markdown = capsys.readouterr().out
     assert "\\<script\\>" in markdown
     assert "lab/\\|pipe\\|" in markdown
+
+
+def test_a_table_can_go_through_a_link_or_a_pipe(tmp_path: Path) -> None:
+    results, kept, link, pipe = (tmp_path / name for name in ("results", "kept.csv", "link.csv", "pipe"))
+    write_run(results, run(joules=ONE))
+    kept.write_text("")
+    link.symlink_to(kept)
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        got = pool.submit(pipe.read_text)
+        for table in (link, pipe):
+            assert run_verb(["leaderboard", str(results), "--csv", str(table)]) == ExitCode.OK
+    assert link.is_symlink()
+    assert "lab/a" in kept.read_text()
+    assert got.result() == kept.read_text()
 
 
 def test_estimates_say_so_wherever_their_joules_show(tmp_path: Path) -> None:
@@ -663,6 +830,9 @@ def test_nothing_to_rank_is_a_usage_error(tmp_path: Path, capsys: pytest.Capture
     assert "harness run" in capsys.readouterr().err
     assert run_verb(["leaderboard", str(tmp_path / "missing")]) == ExitCode.USAGE
     assert run_verb(["leaderboard", str(tmp_path), "--output", str(tmp_path)]) == ExitCode.USAGE
+    for flag, name in (("--output", "x.parquet"), ("--csv", "leaderboard.html"), ("--json", "leaderboard.parquet")):
+        assert run_verb(["leaderboard", str(tmp_path), flag, str(tmp_path / name)]) == ExitCode.USAGE
+        assert "one name" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_is_read_all_the_same(
@@ -675,6 +845,10 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(
     captured = capsys.readouterr()
     assert "lab/a" in captured.out or "1 model" in captured.out
     assert "--output" in captured.err
+    table = tmp_path / "file" / "rows.csv"
+    assert run_verb([*arguments[:2], "--csv", str(table)]) == ExitCode.ENVIRONMENT
+    assert f"{table} cannot be written" in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "results" / "leaderboard.html").exists()
 
 
 def test_a_leaderboard_of_unreadable_cells_alone_is_a_page_too(
@@ -687,31 +861,13 @@ def test_a_leaderboard_of_unreadable_cells_alone_is_a_page_too(
 
 
 @pytest.mark.parametrize("same_board", [True, False])
-def test_rows_of_equal_energy_are_seldom_told_apart(same_board: bool) -> None:
-    """Three repeats of 200 prompts each on one board or two; prompts, repeats and gains drawn, truth equal."""
-    rng, n_pairs, n_runs, n_prompts, run_sd, gain_sd = np.random.default_rng(8), 1500, 3, 200, 0.01, 0.05 / 1.96
-    common = rng.normal(0, 0.5, (n_pairs, 1, n_prompts))
-    costs = np.exp(common + rng.normal(0, 0.3, (n_pairs, 2, n_prompts)))
-    gains = rng.normal(0, gain_sd, (n_pairs, 1 if same_board else 2))
-    runs = rng.normal(0, run_sd, (n_pairs, 2, n_runs))
-    values = costs.mean(axis=2)[:, :, None] * np.exp(runs + gains[:, :, None])
-    means = values.mean(axis=2)
-    spread = 4.303 * values.std(axis=2, ddof=1) * math.sqrt(1 + 1 / n_runs) / means
-    prompts = 1.96 * costs.std(axis=2, ddof=1) / math.sqrt(n_prompts) / costs.mean(axis=2)
-    n_told = 0
-    for pair in range(n_pairs):
-        squares = prompts[pair] ** 2 + spread[pair] ** 2
-        errors = Errors(
-            log_energy=np.log(means[pair]),
-            down=squares,
-            up=squares,
-            gain=np.full(2, 0.05**2),
-            board=np.array([0, 0 if same_board else 1]),
-            one_run=np.zeros(2, bool),
-        )
-        best, worst = rank_ranges(errors)
-        n_told += bool((best == worst).all())
-    assert n_told / n_pairs < 0.05
+@pytest.mark.parametrize("alike", [True, False])
+def test_rows_of_equal_energy_are_seldom_told_apart(
+    same_board: bool, alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
+    check_ranks = importlib.import_module("check_ranks")
+    assert check_ranks.share_told(1000, same_board=same_board, alike=alike) < 0.05
 
 
 def test_the_benchmark_measures_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ def test_every_figure_is_in_the_file(run: Path, tmp_path: Path, capsys: pytest.C
     (report,) = FleetFile.model_validate_json(file.read_text()).projections
     (mode,) = report.modes
     assert mode.mode == "on"
-    assert report.as_batch_1
+    assert report.is_alone
     expected_j = mode.energy_per_query_j.value * 2.0 * (1.1 * 1.3) ** 0.5
     assert mode.energy_per_query_carried_j.value == pytest.approx(expected_j)
     assert mode.power_mw.value == pytest.approx(expected_j * 1e9 / 86_400 / 1e6)
@@ -127,6 +127,7 @@ def test_a_file_that_cannot_be_written_is_said_after_the_figures(
     said = capsys.readouterr()
     assert "1 GW power plant" in said.out
     assert "cannot be written" in said.err
+    assert "Choose another --json." in said.err
 
 
 def test_a_batch_factor_stands_for_itself(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,6 +136,24 @@ def test_a_batch_factor_stands_for_itself(run: Path, capsys: pytest.CaptureFixtu
     assert "With a busy server's factor of 20" in text
     assert "as measured, every query alone (batch 1)" in text
     assert "÷ busy server, assumed" in text
+    assert project(run, "--queries-per-day", "1e9", "--batch-factor", "50..150", "--draws", "20000") == ExitCode.OK
+
+
+def test_stated_ranges_are_printed_and_carbon_says_how_it_is_made(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project(run, *FLEET, "--tariff", "0.2..0.4", "--wue", "0.1..0.4", "--grid", "mine=20..45") == ExitCode.OK
+    text = " ".join(capsys.readouterr().out.split())
+    assert "tariff: 0.28 (0.20 to 0.40) per kWh" in text
+    assert "WUE: 0.20 (0.10 to 0.40) l per kWh" in text
+    assert "mine, 30 g/kWh (20 to 45): stated by the user" in text
+    assert "in quadrature on the log scale" in text
+
+
+def test_a_small_fleet_is_in_kilograms(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--queries-per-day", "100", "--as-batch-1", "--draws", "1000", "--grid", "mine=30")
+    assert project(run, *arguments) == ExitCode.OK
+    assert "kg CO2e a year, mine" in capsys.readouterr().out
 
 
 def test_repeats_are_projected_by_their_mean(run: Path, tmp_path: Path) -> None:
@@ -159,7 +178,9 @@ def test_repeats_are_projected_by_their_mean(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "queries_per_day"),
+        ((), "queries per day"),
+        ((*FLEET, "--batch-factor", "10..50"), "--as-batch-1 says"),
+        (("--queries-per-day", "1e9", "--batch-factor", "0.5..3"), "at least 1"),
         (("--queries-per-day", "many"), "write a number"),
         (("--queries-per-day", "0"), "above 0"),
         ((*FLEET, "--mode", "high"), "Unknown mode 'high'"),

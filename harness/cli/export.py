@@ -23,6 +23,13 @@ FORMATS = {
     "parquet": "queries.parquet and modes.parquet",
     "spdx": "SPDX 3.0.1 JSON-LD, a document per mode",
 }
+READ_BY = {
+    "country": ("boamps",),
+    "infrastructure": ("boamps",),
+    "grid": ("boamps", "cyclonedx"),
+    "link": ("label",),
+}
+"""The formats that have a place for what a user states."""
 INFRASTRUCTURES = ("publicCloud", "privateCloud", "onPremise", "other")
 
 Files = Mapping[str, str | bytes]
@@ -60,7 +67,6 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--infrastructure",
         choices=INFRASTRUCTURES,
-        default="other",
         metavar="KIND",
         help="for boamps: publicCloud, privateCloud, onPremise, or other (default; also stands for not stated)",
     )
@@ -76,6 +82,12 @@ def main(options: argparse.Namespace) -> int:
     from harness.errors import ExitCode, UsageError
     from harness.store.run_directory import run_path, writing
 
+    for name, formats in READ_BY.items():
+        if getattr(options, name) is not None and options.format not in formats:
+            raise UsageError(
+                f"--{name} has no place in the format {options.format}.",
+                f"Leave it out, or use --format {' or '.join(formats)}.",
+            )
     run = run_path(options.run, Path("results"), measured=True)
     files = _files(options.format, _request(run, options))
     folder = run / f"export-{options.format}" if options.output_dir is None else Path(options.output_dir)
@@ -130,7 +142,7 @@ def _request(run: Path, options: argparse.Namespace) -> Request:
         mode=options.mode,
         created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         country=options.country,
-        infrastructure=options.infrastructure,
+        infrastructure=options.infrastructure or "other",
         grid=None if options.grid is None else grids((options.grid,))[0],
         link=options.link,
     )

@@ -65,13 +65,20 @@ def projection_spec(options: argparse.Namespace, more: Mapping[str, Any]) -> Pro
 
     Raises:
         UnknownName: A key of the file that does not exist.
-        UsageError: A value that cannot be meant, or no such file.
+        UsageError: A value that is missing or cannot be meant, two that contradict each other, or no such file.
     """
     from harness.config import validated
+    from harness.errors import UsageError
     from harness.footprint.spec import ProjectionSpec
 
     fields, where = _fields(options, KEYS)
     fields |= {key: value for key, value in more.items() if value is not None}
+    if "queries_per_day" not in fields:
+        raise UsageError("A fleet needs its queries per day.", "Add --queries-per-day 1e9, or 5e8..2e9 for a range.")
+    if fields.get("as_batch_1") is True and fields.get("batch_factor") is not None:
+        raise UsageError(
+            "--as-batch-1 says that every query runs alone, --batch-factor that it does not.", "Leave one of them out."
+        )
     return validated(ProjectionSpec, fields, where)
 
 

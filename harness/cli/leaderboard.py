@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,11 +51,9 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Collect, rank, print, write."""
-    from pyarrow import csv
-
     from harness.errors import ExitCode, StorageFull, UsageError
     from harness.leaderboard import build, collect
-    from harness.leaderboard.board import as_json, flat
+    from harness.leaderboard.board import as_csv, as_json
     from harness.leaderboard.index import store
     from harness.leaderboard.view import view_of
     from harness.report.leaderboard_page import render_leaderboard
@@ -69,6 +69,12 @@ def main(options: argparse.Namespace) -> int:
     if page.is_dir():
         raise UsageError(f"{page} is a folder.", "Name a file: --output leaderboard.html")
     index_file = page.with_suffix(".parquet")
+    written = [path.resolve() for path in (page, index_file, options.csv, options.json) if path is not None]
+    if len(set(written)) < len(written):
+        raise UsageError(
+            f"Two files would have one name: {', '.join(map(str, written))}.",
+            "Name them apart; the index lies beside the page and ends in .parquet.",
+        )
     index = collect(folders, index_file)
     if not index.n_cells:
         named = ", ".join(map(str, folders))
@@ -80,25 +86,38 @@ def main(options: argparse.Namespace) -> int:
         print(markdown_of(view), end="")
     else:
         print_leaderboard(console, view)
-    refusal = None
-    try:
-        with writing(page.parent):
-            page.parent.mkdir(parents=True, exist_ok=True)
-            page.write_text(render_leaderboard(view), encoding="utf-8")
-        store(index, index_file)
-    except StorageFull as error:
-        refusal = error  # what is said can be read all the same
-    for path, content in ((options.csv, None), (options.json, as_json)):
-        if path is not None:
+    refusals = []
+    for path, content in (
+        (page, partial(render_leaderboard, view)),
+        (options.csv, partial(as_csv, board)),
+        (options.json, partial(as_json, board)),
+    ):
+        if path is None:
+            continue
+        try:
             with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                if content is None:
-                    csv.write_csv(flat(board), path)
-                else:
-                    path.write_text(content(board), encoding="utf-8")
-    if refusal is not None:
-        raise StorageFull(f"The page was not written. {refusal}", "Name another place: --output FILE.html")
+                _replace(path, content())
+        except StorageFull as error:
+            refusals.append(str(error))  # what is said above can be read all the same
+    store(index, index_file)
+    if refusals:
+        raise StorageFull(" ".join(refusals), "Name another place for it: --output, --csv, --json FILE")
     if not options.markdown:
         console.print()
         console.print("Page: ", shown(str(page), style="cyan"), sep="", soft_wrap=True)
     return int(ExitCode.OK)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that whoever opens it, or writes it too, finds it whole. Links, pipes, devices are written to."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_text(text, encoding="utf-8")
+        return
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        if unfinished.exists():
+            unfinished.unlink()

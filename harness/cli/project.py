@@ -84,7 +84,7 @@ def main(options: argparse.Namespace) -> int:
     else:
         print_leads(PatientConsole(highlight=False), leads)
     if options.json is not None and reports:
-        with writing(options.json):
+        with writing(options.json, "--json"):
             options.json.parent.mkdir(parents=True, exist_ok=True)
             options.json.write_text(FleetFile(projections=tuple(reports)).model_dump_json(indent=1) + "\n", "utf-8")
     if refusal is not None:

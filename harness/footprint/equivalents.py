@@ -45,7 +45,7 @@ EQUIVALENTS = (
         what="television",
         unit="s",
         size_j=TELEVISION_W,
-        assumption="100 W: Google, August 2025, gives nearly 9 seconds for 0.24 Wh",
+        assumption="100 W: Google, August 2025, gives less than 9 seconds for 0.24 Wh",
     ),
     Equivalent(
         what="e-bike ride",

@@ -124,10 +124,16 @@ class Tables:
 
     def _country(self, name: str, iso_code: str) -> Grid:
         row = self._json("global_energy_mix.json")[iso_code]
+        place, g_per_kwh = str(row["country_name"]), float(row["carbon_intensity"])
+        if g_per_kwh <= 0:  # water power alone has 26 in the same tables
+            raise UsageError(
+                f"The tables of {self.package} have 0 g/kWh for {place}: over a plant's whole life nothing has.",
+                f"State a figure: --grid {iso_code.lower()}=30 (g CO2e per kWh).",
+            )
         return Grid(
             name=name,
-            place=str(row["country_name"]),
-            intensity=Spread(value=float(row["carbon_intensity"])),
+            place=place,
+            intensity=Spread(value=g_per_kwh),
             year=int(row["year"]),
             source=f"{self.package}, global_energy_mix.json",
         )
@@ -197,12 +203,14 @@ class Tables:
         zones = {zone.casefold(): row for zone, row in table.items() if zone.startswith(ZONES[iso_code])}
         self._check(f"bidding zone of {iso_code}", wanted, wanted, zones)
         row = zones[wanted]
+        covered = row.get("coverage")
         return Grid(
             name=name,
             place=str(row["description"]),
             intensity=Spread(value=float(row["emission_factor"])),
             year=int(row["year"]),
             source=f"{self.package}, nordic_emissions.json",
+            note=f"of the generation in it {covered}; what is not covered counts as 0" if covered else "",
         )
 
     def _cloud(self, name: str) -> Grid:

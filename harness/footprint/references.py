@@ -34,6 +34,7 @@ REFERENCES = (
         name="all AI",
         power_mw=23e3,
         energy_twh=201.0,
-        source="23 GW, 201 TWh a year by the end of 2025, from chip packaging capacity; A. de Vries-Gao, Joule, 2025",
+        source="could reach 23 GW, 201 TWh a year, by the end of 2025: an estimate from chip packaging capacity; "
+        "A. de Vries-Gao, Joule, 2025",
     ),
 )

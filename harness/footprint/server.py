@@ -133,20 +133,23 @@ def _measured(subjects: Sequence[Subject]) -> Server | None:
             ),
         )
     if all(subject.host_per_board is not None or subject.boundary is not Boundary.GPU_BOARD for subject in subjects):
-        steps = []
+        steps, eased = [], []
         for subject in subjects:
             beside = subject.host_per_board
             inside = beside is None
+            factor = Spread(value=1.0) if beside is None else _and_host(beside)
+            # The boards' sensor errs by its share of the sum; what the host's does is in the factor.
+            eased.append(subject.eased(1 / factor.value, READING, GAIN))
             steps.append(
                 Step(
                     name=SERVER,
-                    factor=Spread(value=1.0) if beside is None else _and_host(beside),
+                    factor=factor,
                     measured=True,
                     source="host (RAPL), which the joules above hold" if inside else "host beside the boards (RAPL)",
                     note=MEASURED_HOST_NOTE,
                 )
             )
-        return Server(subjects=tuple(subjects), steps=tuple(steps))
+        return Server(subjects=tuple(eased), steps=tuple(steps))
     return None
 
 

@@ -57,6 +57,13 @@ def _positive(stated: Spread) -> Spread:
     return stated
 
 
+def _saving(stated: Spread) -> Spread:
+    """How many times a query alone costs what it costs on a busy server."""
+    if (stated.value if stated.low is None else stated.low) < 1:
+        raise ValueError("write at least 1: a query alone takes so many times the joules of one on a busy server")
+    return stated
+
+
 Whole = Annotated[Spread, BeforeValidator(read), AfterValidator(_whole)]
 Server = Annotated[
     Published | Spread | None,
@@ -89,7 +96,7 @@ class ProjectionSpec(FootprintSpec):
     queries_per_day: Annotated[Spread, BeforeValidator(read), AfterValidator(_positive)]
     mode: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     as_batch_1: bool = False
-    batch_factor: Whole | None = Field(
+    batch_factor: Annotated[Spread, BeforeValidator(read), AfterValidator(_saving)] | None = Field(
         default=None, description="joules of a query alone over those of one on a busy server"
     )
     draws: Annotated[int, Field(ge=1_000, le=2_000_000)] = 200_000

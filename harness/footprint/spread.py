@@ -87,20 +87,17 @@ def product(factors: Iterable[Spread]) -> Spread:
 
 
 def read(text: object) -> object:
-    """What was typed, as fields of a `Spread`; anything else is left for pydantic to refuse.
+    """What was typed, or stands in a file, as fields of a `Spread`; a `Spread` and its fields are left as they are.
 
     Raises:
         ValueError: Neither a number nor a range of two numbers.
     """
-    if isinstance(text, bool):
-        raise ValueError("write a number such as 1.2, or a 95 % range such as 1.1..1.3")
-    if isinstance(text, int | float):
-        return {"value": text}
-    if not isinstance(text, str):
+    if isinstance(text, Spread | dict):
         return text
-    ends = [part.strip() for part in text.split(SEPARATOR, 1)]
     try:
-        numbers = [float(part.replace("_", "")) for part in ends]
+        if isinstance(text, bool) or not isinstance(text, str | int | float):
+            raise ValueError("no figure")
+        numbers = [float(part.replace("_", "")) for part in str(text).split(SEPARATOR, 1)]
     except ValueError:
         raise ValueError("write a number such as 1.2, or a 95 % range such as 1.1..1.3") from None
     if not all(math.isfinite(number) and number >= 0 for number in numbers):

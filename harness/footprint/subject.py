@@ -50,6 +50,14 @@ class Subject:
         """Without parts that a later step makes good for: a wall meter has an error of its own."""
         return replace(self, parts=tuple(part for part in self.parts if part[0] not in names))
 
+    def eased(self, share: float, *names: str) -> Subject:
+        """With parts that are only of such a share of the joules, once others that do not have them are added."""
+        parts = []
+        for name, part in self.parts:
+            below, above = part.log_deviations
+            parts.append((name, from_deviations(1.0, share * below, share * above) if name in names else part))
+        return replace(self, parts=tuple(parts))
+
 
 def joined(value: float, parts: Sequence[Spread]) -> Spread:
     """A figure with independent parts of its interval in quadrature, on the log scale."""

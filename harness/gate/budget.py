@@ -69,6 +69,17 @@ def _signed_share(value: object, info: ValidationInfo) -> object:
     raise ValueError("write a percentage such as 3%")
 
 
+def _amount(value: object) -> object:
+    """A bare number: its unit is the metric's."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            share = "; a percentage is at_most_over_reference" if value.strip().endswith("%") else ""
+            raise ValueError(f"write a number alone, in the metric's unit{share}") from None
+    return value
+
+
 SignedShare = Annotated[float, Field(gt=-1, le=10), BeforeValidator(_signed_share)]
 """A relative limit: above -100 %; at most +1,000 %."""
 Share = Annotated[float, Field(gt=0, lt=1), BeforeValidator(_signed_share)]
@@ -94,7 +105,9 @@ class BudgetLine(Record):
     gpu: Words | None = Field(
         default=None, description="a part of a board's name; on other boards the line does not apply"
     )
-    at_most: Annotated[float, Field(gt=0)] | None = Field(default=None, description="in the metric's unit")
+    at_most: Annotated[float, Field(gt=0), BeforeValidator(_amount)] | None = Field(
+        default=None, description="in the metric's unit"
+    )
     at_most_over_reference: SignedShare | None = None
     equivalent: Share | None = Field(default=None, description="to the reference, within this on either side")
     against: Annotated[tuple[ReferenceKind, ...], BeforeValidator(_listed)] | None = Field(
@@ -175,7 +188,7 @@ class Budget(Record):
     """A budget file."""
 
     name: Name | None = None
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    alpha: Annotated[float, Field(gt=0, lt=0.5), BeforeValidator(_signed_share)] = 0.05
     min_queries: Annotated[int, Field(gt=0)] = 30
     missing_at_most: ShareOrNone = Field(
         default=0.05, description="of the queries asked: more without a figure, no verdict"

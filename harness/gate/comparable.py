@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.gate.budget import Budget, BudgetLine
 from harness.gate.evidence import Side
+from harness.gate.words import listed
 
 
 def unfit(side: Side, line: BudgetLine) -> str | None:
@@ -23,6 +24,11 @@ def unfit(side: Side, line: BudgetLine) -> str | None:
         return f"{_name(side)}: its energy is estimated, not measured, and a gate judges measured energy only."
     if line.metric.in_joules and side.replayed:
         return f"{_name(side)}: its energy is replayed from a recording, and a gate judges measured energy only."
+    if line.metric.in_joules and side.boards_unmetered:
+        return (
+            f"{_name(side)}: the model was on {listed(side.boards_unmetered)} too, and that energy was not measured. "
+            "Meter every board that holds it: --meter-gpus auto."
+        )
     return None
 
 

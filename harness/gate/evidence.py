@@ -31,7 +31,7 @@ class RunFigures:
 
     `by_device_j` are the joules of all its queries by device, and `gains` the devices' relative 95 % half-widths;
     None: unknown. A device's name is the same in two runs only where it is the same device: a board's UUID is, a
-    host's part must be given its machine's name.
+    host's part must be given its machine's name. `n_failed` were asked, or were to be, and have no answer.
     """
 
     run: str
@@ -66,7 +66,8 @@ class Side:
 
     `words` names it in sentences (model, run). `inflation` widens the interval over prompts of a run that could stop
     early. `interleaved_with` names the side whose repeats were measured in turn with these, in one job; None: none.
-    `invalid` says why its figures are not what they are called, whatever the metric.
+    `invalid` says why its figures are not what they are called, whatever the metric. `boards_unmetered` held the model
+    and were not read: its joules are not all of them.
     """
 
     kind: SideKind
@@ -84,5 +85,6 @@ class Side:
     replayed: bool
     runs: tuple[RunFigures, ...]
     invalid: tuple[Finding, ...] = ()
+    boards_unmetered: tuple[str, ...] = ()
     interleaved_with: str | None = None
     inflation: float = 1.0

@@ -33,6 +33,7 @@ N_REPEATS_MOST = 50
 RUN_SD_ASSUMED = 0.01
 CORRELATION_ASSUMED = 0.5
 """Of a prompt's influence on two releases' totals, where only one has been measured: half of it is the prompt's own."""
+N_PERCENT_MOST = 1000
 DIFFERENCE_COMPARED = 0.03
 POWER_COMPARED = 0.8
 
@@ -113,6 +114,7 @@ def power_of(
         notes.append(
             f"The spread from run to run is not known and taken to be {percent(RUN_SD_ASSUMED)}: --repeats 3 shows it."
         )
+    notes += _hidden(found, alpha, n_repeats)
     notes += _cheapest(found)
     return PowerTable(
         mode=candidate.mode,
@@ -177,6 +179,33 @@ def _shown(
     reach = math.hypot(z_upper(alpha) * over_prompts, point * over_runs, z_upper(alpha) * reading / Z)
     scatter = math.hypot(over_prompts, over_runs, reading / Z)
     return reach + z_upper(1 - power) * scatter <= math.log1p(difference)
+
+
+def _hidden(rows: Sequence[MetricPower], alpha: float, n_repeats: int) -> list[str]:
+    """What no number of queries shows, where that is more than one would want to see."""
+    hidden = []
+    for row in rows:
+        own = partial(
+            _shown,
+            power=POWER_COMPARED,
+            n_queries=N_QUERIES_MOST,
+            n_repeats=n_repeats,
+            prompt_sd=0.0,
+            run_sd=row.run_sd,
+            reading=row.half_width_reading,
+            alpha=alpha,
+        )
+        percents = least(lambda points, own=own: own(points / 100), 1, N_PERCENT_MOST)  # type: ignore[misc]
+        if percents is None or percents > 100 * DIFFERENCE_COMPARED:
+            words = f"below {percents} %" if percents is not None else "at all"
+            hidden.append(f"{words} in {row.metric.words}")
+    if not hidden:
+        return []
+    said = (
+        f"At {n_repeats} repeats no number of queries shows a rise {', '.join(hidden)}: the runs, or the sensor's "
+        "readings, differ by too much. Keep other work off the machine, or repeat more often."
+    )
+    return [said]
 
 
 def _cheapest(rows: Sequence[MetricPower]) -> list[str]:

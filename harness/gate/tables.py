@@ -105,7 +105,11 @@ def missing_of_pairs(above: Table, below: Table) -> tuple[int, float]:
     What fails on one side costs the other its figure too: a candidate is not made cheap by answers that it lost.
     """
     wanted = above.asked & below.asked & (above.wanted | below.wanted)
-    n_wanted = len(wanted) + above.n_lost + below.n_lost
+    # Lost on both sides is one prompt; those that the other side answered are told from it by their names.
+    lost_above = min(above.n_lost, len(below.asked - above.asked))
+    lost_below = min(below.n_lost, len(above.asked - below.asked))
+    lost_on_both = max(above.n_lost - lost_above, below.n_lost - lost_below)
+    n_wanted = len(wanted) + lost_above + lost_below + lost_on_both
     n_missing = n_wanted - len(wanted.intersection(above.prompt_ids, below.prompt_ids))
     return n_missing, _share(n_missing, n_wanted)
 

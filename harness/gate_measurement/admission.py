@@ -187,14 +187,15 @@ def _enough(candidate: Entrant, reference: Entrant, budget: Budget, n_repeats: i
 def _in_files(line: BudgetLine, candidate: Entrant, reference: Entrant) -> None:
     """A line is of something that the two files ask for."""
     relative = line.is_relative and (line.against is None or ReferenceKind.RELEASE in line.against)
-    for each in (candidate, *([reference] if relative else [])):
-        wanted = [line.mode] if line.mode is not None else candidate.job.cell.modes
-        for mode in wanted:
+    judged = [candidate, *([reference] if relative else [])]
+    modes = dict.fromkeys(mode for each in judged for mode in each.job.cell.modes)
+    for each in judged:
+        for mode in [line.mode] if line.mode is not None else modes:
             if mode not in each.job.cell.modes:
                 raise UsageError(
                     f"Line {line.label!r} is of mode {mode}, which {each} is not asked in: it has "
                     f"{', '.join(each.job.cell.modes)}.",
-                    "Give both the modes of the budget: --mode off,on.",
+                    f"Give both the same modes ({','.join(modes)}), or the line the `mode` that it is of.",
                 )
         if line.prompts is not None and line.prompts != each.job.cell.prompt_set:
             raise UsageError(

@@ -56,6 +56,8 @@ class GateMeasurement:
                 raise
             except InvalidMeasurement:
                 raise  # completing it would not mend it
+            except StorageFull as error:
+                raise StorageFull(str(error), f"Make room, then complete the gate: {self._command()}") from error
             except HarnessError:
                 self._say_how_to_go_on()
                 raise
@@ -183,7 +185,10 @@ class GateMeasurement:
         self._say(f"Block {number} of {n_blocks} to {look}{left}.")
 
     def _say_how_to_go_on(self) -> None:
-        self._say(f"Complete it: {program()} gate --measure --resume {named(self.path)}", whole=True)
+        self._say(f"Complete it: {self._command()}", whole=True)
+
+    def _command(self) -> str:
+        return f"{program()} gate --measure --resume {named(self.path)}"
 
     def _say(self, words: str, *, whole: bool = False) -> None:
         """Print a sentence; one with a command or a path is left `whole`, so that it can be pasted."""

@@ -42,14 +42,18 @@ def admit_golden(
                     "Name one: --golden RUN, or `golden: RUN` in the budget.",
                 )
         return
-    wanted = {
-        mode
-        for line in lines
-        if line.against is None or ReferenceKind.GOLDEN in line.against
-        for mode in ([line.mode] if line.mode is not None else candidate.job.cell.modes)
-    }
+    over = [line for line in lines if line.against is None or ReferenceKind.GOLDEN in line.against]
+    own = candidate.job.cell.modes
+    wanted = {mode for line in over for mode in ([line.mode] if line.mode is not None else own)}
     stored = [each for each in cells(golden.path) if golden.model in (None, models(each.cell()))]
     known = {mode for each in stored for mode in each.cell().modes}
+    unnamed = [line for line in over if line.mode is None]
+    if unnamed and known - {*own}:
+        raise UsageError(
+            f"The golden reference {golden.words} has a mode {min(known - {*own})}, in which {candidate} is not asked; "
+            f"line {unnamed[0].label!r} is of every mode.",
+            "Ask the candidate in it too (--mode), or give the line the `mode` that it is of.",
+        )
     if wanted - known:
         raise UsageError(
             f"The golden reference {golden.words} was not measured in mode {min(wanted - known)}.", ANOTHER

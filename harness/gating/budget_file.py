@@ -20,7 +20,7 @@ def load_budget(path: Path) -> Budget:
         UnknownName: A key that does not exist, or a waiver of no line.
         UsageError: The file cannot be read, or a value that cannot be meant.
     """
-    fields = load_yaml(path)
+    fields = load_yaml(path, "lines: [{metric: energy_per_query_j, at_most: 50}]")
     for key in fields:
         if key not in Budget.model_fields:
             raise UnknownName("key", str(key), Budget.model_fields, f" In {path}.")

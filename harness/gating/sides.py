@@ -5,7 +5,7 @@ What a query used is taken as the receipt takes it. Knows accounts. Must not kno
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from harness.analysis.sequential import inflation
 from harness.gate.evidence import RunFigures, Side, SideKind
 from harness.gating.named import NamedRun
 from harness.publish import Account
-from harness.records import Cell, Finding, FindingCode, Method, RunManifest, Summary
+from harness.records import Boundary, Cell, Finding, FindingCode, Method, RunManifest, Summary
 from harness.report.compared import not_as_called
 from harness.report.wording import models
 
@@ -98,6 +98,7 @@ def _side(words: str, run: NamedRun, kind: SideKind, asked: Sequence[tuple[Accou
         replayed=Method.REPLAYED in methods,
         runs=tuple(_run_figures(run, account, figures, mode) for account, figures in asked),
         invalid=tuple(dict.fromkeys(finding for account, _ in asked for finding in _faults(account.summary, mode))),
+        boards_unmetered=tuple(dict.fromkeys(uuid for account, _ in asked for uuid in _unmetered(account))),
         inflation=max(_inflation(account.summary) for account, _ in asked),
     )
 
@@ -119,8 +120,16 @@ def _run_figures(run: NamedRun, account: Account, figures: Figures, mode: str) -
         half_width_reading_j=figures.energy_half_width_j,
         by_device_j={_device(*key, site_id): energy_j for key, energy_j in _energies(figures).items()},
         gains={_device(*key, site_id): gain for key, gain in gains.items()},
-        n_failed=sum(each.n_failed for each in account.summary.modes if each.mode == mode),
+        n_failed=_n_without_answer(account, mode),
     )
+
+
+def _n_without_answer(account: Account, mode: str) -> int:
+    """Queries that failed, and those that a run was to ask and has not: it may have been killed by what they took."""
+    failed = sum(each.n_failed for each in account.summary.modes if each.mode == mode)
+    manifest = _manifest(account)
+    could_stop = manifest.until_ci is not None or account.summary.stopping is not None
+    return failed if could_stop else failed + max(0, manifest.n_prompts - _n(account, mode))
 
 
 def _energies(figures: Figures) -> dict[tuple[str, Method], float]:
@@ -146,15 +155,31 @@ def _protocol(cell: Cell, manifest: RunManifest, mode: str) -> str:
     parts = [cell.protocol, f"at most {cell.cap(mode):,} new tokens"]
     parts += [f"at least {cell.min_new_tokens[mode]:,}"] if mode in cell.min_new_tokens else []
     parts += [f"batches of {cell.batch_size:,}"] if cell.batch_size > 1 else []
-    parts += [sampling_words(cell.sampling)] if cell.sampling is not None else []
     parts += [f"scored by {cell.scorer}"] if cell.scorer is not None else []
     limits_w = {
         cell.power_limit_w if cell.power_limit_w is not None else board.power_limit_w
         for board in manifest.site.boards
         if cell.power_limit_w is not None or board.power_limit_w != board.power_limit_default_w
     }
-    parts += [f"boards held to {limit_w:g} W" for limit_w in sorted(limits_w - {None})]
+    parts += [f"boards held to {limit_w:g} W" for limit_w in sorted(each for each in limits_w if each is not None)]
     return ", ".join(parts)
+
+
+def _unmetered(account: Account) -> Iterator[str]:
+    """Boards that held the model and were not read; a meter of the whole machine reads them all.
+
+    Of a slice of a board it is not stored which board it is of: one metered board answers for it.
+    """
+    if account.summary.headline is Boundary.NODE:
+        return
+    for manifest in (session.manifest for session in account.results.sessions):
+        if manifest is not None:
+            read = {each.device for each in manifest.channels if each.makes_energy}
+            read_boards = {device for device in read if device.startswith(GPU)}
+            for facts in filter(None, (manifest.engine, manifest.engine_of_pair)):
+                for uuid in facts.device_uuids:
+                    if uuid not in read_boards if uuid.startswith(GPU) else not read_boards:
+                        yield uuid
 
 
 def _faults(summary: Summary, mode: str) -> tuple[Finding, ...]:

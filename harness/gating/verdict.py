@@ -5,13 +5,13 @@ Knows which runs are held against which. Must not know how a line is judged, nor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 from harness.config import load_yaml
-from harness.errors import UsageError
+from harness.errors import SchemaError, UsageError
 from harness.gate.budget import Budget, ReferenceKind
 from harness.gate.evidence import SideKind
 from harness.gate.judging import judge
@@ -19,6 +19,7 @@ from harness.gate.verdict import Verdict
 from harness.gating.named import GATE_FILE, NamedRun
 from harness.gating.selection import repeats_of
 from harness.gating.sides import Evidence, evidence
+from harness.publish import Account
 
 
 def evidence_of(
@@ -44,8 +45,23 @@ def evidence_of(
                 f"{candidate.words} is both the candidate and the {kind.value} reference.",
                 "Name another --candidate or --reference: a run is within any limit of itself.",
             )
+        if _sessions(own) & _sessions(group):
+            raise UsageError(
+                f"{candidate.words} and {run.words} are one measurement: the one is a copy of the other.",
+                "Name another --candidate or --reference: a run is within any limit of itself.",
+            )
         found[kind] = evidence(run, SideKind(kind.value), group)
     return measured, found
+
+
+def _sessions(group: Sequence[Account]) -> set[tuple[str, str, int, float]]:
+    """What tells a session from all others, whatever its run's folder is called now."""
+    return {
+        (each.manifest.run_id, each.manifest.cell_id, each.number, each.manifest.origin_unix_s)
+        for account in group
+        for each in account.results.sessions
+        if each.manifest is not None
+    }
 
 
 def verdict_of(
@@ -71,8 +87,17 @@ def verdict_of(
     if release is not None and (plan := gate_file(candidate, release)) is not None:
         own = tuple(replace(side, interleaved_with=release.words) for side in own)
         named[ReferenceKind.RELEASE] = tuple(replace(side, interleaved_with=candidate.words) for side in release.sides)
-        n_looks = max(n_looks, len(load_yaml(plan).get("looks") or [1]))
+        n_looks = max(n_looks, _n_looks(plan))
     return judge(budget, own, named, today=today, n_looks=n_looks)
+
+
+def _n_looks(plan: Path) -> int:
+    looks = load_yaml(plan).get("looks")
+    if not isinstance(looks, list) or not looks or not all(isinstance(each, int) and each > 0 for each in looks):
+        raise SchemaError(
+            f"{plan} is damaged: its looks are {looks!r}.", "Restore it from a copy: alpha is divided by their number."
+        )
+    return len(looks)
 
 
 def gate_file(candidate: Evidence, reference: Evidence) -> Path | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import csv
 
 from harness.leaderboard.columns import SCHEMA
 from harness.leaderboard.fronts import fronts
@@ -98,6 +99,13 @@ def flat(board: Leaderboard) -> Any:
                 _numbers(column, field.type) if column.dtype != object else pa.array(column, field.type)
             )
     return pa.table({**columns, **derived})
+
+
+def as_csv(board: Leaderboard) -> str:
+    """All rows, every column."""
+    sink = pa.BufferOutputStream()
+    csv.write_csv(flat(board), sink)
+    return str(sink.getvalue().to_pybytes(), "utf-8")
 
 
 def as_json(board: Leaderboard) -> str:

@@ -30,6 +30,7 @@ TEXTS = (
         "signature",
         "problem",
         "run",
+        "run_id",
         "page",
         "cell_id",
         "repeat_of",

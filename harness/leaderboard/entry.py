@@ -63,7 +63,7 @@ def entries(summary: Summary, manifest: RunManifest | None) -> list[dict[str, An
     faults = not_as_called(summary)
     codes = list(dict.fromkeys(finding.code for finding in summary.findings))
     common = {
-        "run": summary.run_id,
+        "run_id": summary.run_id,
         "repeat_of": _repeat_of(summary.cell),
         "site_id": summary.site_id,
         "prompts": summary.cell.prompt_set,

@@ -60,9 +60,8 @@ def _preference(rows: Rows, place: int) -> tuple[bool, str]:
 
 def _sentence(rows: Rows, least: int, other: int, one: Ratio) -> str:
     there, here = rows["hardware"][other], rows["hardware"][least]
-    figure = (
-        f"{digits(one.value)} × as much on {there} as on {here} ({interval_words(one)}, both boards’ gains included)"
-    )
+    gains = ", both boards’ gains included" if np.isfinite(one.high) else ""
+    figure = f"{digits(one.value)} × as much on {there} as on {here} ({interval_words(one)}{gains})"
     differing = [
         f"{label} {rows[name][other] or 'unknown'} there, {rows[name][least] or 'unknown'} here"
         for name, label in (("precision", "precision"), ("power_limit", "power limit"))

@@ -152,7 +152,7 @@ def _summarised(run: Path, waiting: Sequence[CellFolder]) -> list[dict[str, Any]
     for cell in waiting:
         account = found.get(Path(cell.folder).resolve())
         if account is None:
-            rows.append(_problem(cell, "Nothing was measured yet: it holds no finished query."))
+            rows.append(_problem(cell, "It holds no finished query, or none of its sessions has a manifest."))
         else:
             rows += _placed(cell, entries(account.summary, account.results.manifest))
     return rows

@@ -110,4 +110,6 @@ def interval_words(one: Ratio) -> str:
 
 def gain_words(one: Ratio) -> str:
     """What became of the gains."""
+    if not np.isfinite(one.high):
+        return ""
     return ", on one card, whose gain cancels" if one.same_board else ", both cards' gains included"

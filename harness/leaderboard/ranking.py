@@ -79,9 +79,9 @@ class Ranking:
         scorer = "" if said["scorer"] == OWN_SCORER else f"; scored by {said['scorer']}"
         fewest = "" if said["fewest tokens"] == "0" else f", at least {said['fewest tokens']}"
         return (
-            f"{said['queries']} queries (seed {said['seed']}, prompts {said['their sha256']}), {said['protocol']}, at most {said['token cap']} tokens"
-            f"{fewest}, sampling: {said['sampling']}, batch {said['batch size']}; {said['engine']}, "
-            f"{said['rule of precision']}; power limit: {said['power limit']}; "
+            f"{said['queries']} queries (seed {said['seed']}, prompts {said['their sha256']}), {said['protocol']}, "
+            f"at most {said['token cap']} tokens{fewest}, sampling: {said['sampling']}, batch {said['batch size']}; "
+            f"{said['engine']}, {said['rule of precision']}; power limit: {said['power limit']}; "
             f"energy of {said['boundary']} by {said['method']}{scorer}"
         )
 
@@ -101,8 +101,6 @@ class Ranked:
     """One run: how far a repeat would differ is unknown, and the rank is by what is known."""
     reason: tuple[str, ...]
     earlier: Any
-    alike: IntArray
-    """A number per set of conditions, also of rows that are not ranked."""
     subject: IntArray
     """A number per model and precision under the same conditions: a history."""
 
@@ -154,7 +152,6 @@ def ranked(rows: Rows) -> Ranked:
         provisional=provisional,
         reason=tuple(reason),
         earlier=sound & ~newest,
-        alike=alike,
         subject=subject,
         sound=sound,
     )

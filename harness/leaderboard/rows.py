@@ -63,7 +63,7 @@ def rows_of(table: Any) -> Rows:
             columns[field.name] = np.array(column.to_pylist(), dtype=object)
         else:
             columns[field.name] = column.cast("float64").to_numpy(zero_copy_only=False)
-    return _merged(columns)
+    return _without_copies(_merged(columns))
 
 
 def codes(columns: Sequence[npt.NDArray[Any]]) -> IntArray:
@@ -128,6 +128,14 @@ def _merged(columns: Mapping[str, npt.NDArray[Any]]) -> Rows:
         joined.at(held, group[kept], [bool(value) for value in columns[flag][kept]])
         merged[flag] = held.astype(object)
     return Rows(columns={**merged, "n_runs": n_runs.astype(float), "n_left_out": n_left_out.astype(float)})
+
+
+def _without_copies(rows: Rows) -> Rows:
+    """A run that was copied to another folder is one run: the first of what is equal in all of this."""
+    what = ("run_id", "repeat_of", "site_id", "mode", "boards", "started_utc", "n_queries", "n_runs", "energy_j")
+    _, first = np.unique(codes([rows[name] for name in what]), return_index=True)
+    first.sort()
+    return Rows(columns={name: column[first] for name, column in rows.columns.items()})
 
 
 def _united(values: npt.NDArray[Any], group: IntArray, n_runs: IntArray) -> npt.NDArray[Any]:

@@ -74,7 +74,7 @@ def explanations_of(evidence: Evidence) -> dict[str, Make]:
 def _of_mode(summary: Summary, mode: ModeSummary, statistic: Statistic, queries: Sequence[QueryFigures]) -> Explanation:
     own, estimate = statistic.queries(queries), statistic.estimate(mode)
     label = f" ({estimated_words(summary)})" if summary.estimated and statistic.in_joules else ""
-    chosen = any(finding.code is FindingCode.TWO_PHASE for finding in estimate.findings)
+    chosen = any(finding.code is FindingCode.TWO_PHASE for finding in summary.findings)
     out = [f"{mode.n_failed:,} failed"] if mode.n_failed else []
     out += [f"{len(queries) - len(own):,} without what it is made of"] if len(own) < len(queries) else []
     return Explanation(

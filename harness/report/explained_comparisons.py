@@ -85,6 +85,9 @@ class _Comparison:
         ]
         known = [pair for pair in self._answered if all(query.energy_j is not None for query in pair)]
         self._pairs = known or self._answered
+        n_out = len(self._answered) - len(self._pairs)
+        out = f"; left out: {n_out:,} whose joules are not known in both" if n_out else ""
+        self._rests_on = f"It rests on {len(self._pairs):,} prompts{out}."
 
     def energy(self) -> Explanation:
         bca = ""
@@ -156,6 +159,7 @@ class _Comparison:
             [pair[side] for pair in self._answered if (pair[0].correct, pair[1].correct) == outcome]
             for side, outcome in ((0, (True, False)), (1, (False, True)))
         ]
+        only_of_one = f"{own.n_only_numerator:,} − {own.n_only_denominator:,}"
         ends = signed_ends_of(scaled)
         exactly = "" if own.p_value is None else f"; exact test of no difference (McNemar): {probability(own.p_value)}"
         return Explanation(
@@ -165,7 +169,7 @@ class _Comparison:
             words="The share of right answers in one mode less that in the other, over the prompts scored in both. "
             f"Only prompts that one of the two gets right can tell them apart{exactly}.",
             formula=(
-                f"({own.n_only_numerator:,} − {own.n_only_denominator:,} right in one only) / {own.n:,} = {points}",
+                f"({only_of_one} right in one only) / {own.n:,} × 100 = {points}",
                 f"{own.n_both:,} are right in both",
             ),
             parts=(
@@ -221,7 +225,7 @@ class _Comparison:
                     source="of the log of the ratio of totals, from the prompts' own scatter (delta method)",
                 ),
             ),
-            rests_on=f"It rests on {len(self._pairs):,} prompts.",
+            rests_on=self._rests_on,
             names_next=(f"{self._name}.energy",),
         )
 
@@ -270,7 +274,7 @@ class _Comparison:
                 *_runs(estimate, self._own),
                 gain_part(estimate, "J", "scales the difference on each board"),
             ),
-            rests_on=f"It rests on {n:,} prompts.",
+            rests_on=self._rests_on,
             groups=self._shares(of, "J"),
             doubts=doubts(_own_findings(estimate)),
         )
@@ -292,7 +296,7 @@ class _Comparison:
             words=words,
             formula=formula,
             parts=parts,
-            rests_on=f"It rests on {len(self._pairs):,} prompts. Shares are of the difference of the two totals.",
+            rests_on=f"{self._rests_on} Shares are of the difference of the two totals.",
             groups=groups,
             doubts=doubts(_own_findings(estimate)),
         )

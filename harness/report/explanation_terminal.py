@@ -36,6 +36,7 @@ def print_explanation(console: Console, explanation: Explanation, *, cell: str) 
         console.print(shown(explanation.rests_on), width=width)
     for group in explanation.groups:
         console.print()
+        console.print(shown(group.title, style="dim"), width=width)
         console.print(_group(group), width=width)
     print_doubts(console, explanation.doubts)
 
@@ -111,9 +112,7 @@ def _labels() -> Grid:
 
 
 def _group(group: Group) -> Grid:
-    grid = Grid(box=None, padding=(0, 1, 0, 0), pad_edge=False, title=shown(group.title), title_justify="left")
-    grid.title_style = "dim"
-    grid.show_header = False
+    grid = Grid(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=False)
     for justify in ("left", "right", "right"):
         grid.add_column(justify=justify, overflow="fold")
     grid.add_column(overflow="fold", style="dim")

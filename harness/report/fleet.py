@@ -43,7 +43,8 @@ class FleetReport(Record):
     model: str
     boundary: Boundary
     energy_source: str
-    as_batch_1: bool
+    is_alone: bool
+    """Whether each query was measured alone on its boards (batch 1), whatever is made of it here."""
     spec: ProjectionSpec
     modes: tuple[Projection, ...]
     carbon: tuple[GridYear, ...]
@@ -102,7 +103,7 @@ def fleet_report(repeats: Sequence[Measured], spec: ProjectionSpec) -> FleetRepo
         model=subject(summary),
         boundary=summary.headline,
         energy_source=energy_source(summary),
-        as_batch_1=alone,
+        is_alone=alone,
         spec=spec,
         modes=projected,
         carbon=tuple(_on(grid, projected) for grid in grids(spec.grid)),

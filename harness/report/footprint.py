@@ -71,11 +71,10 @@ def figure_of(spread: Spread, unit: Unit, after: str = "") -> Figure:
     return Figure(value=f"{value_of(estimate)}{after}", interval=ends_of(estimate))
 
 
-def factor_words(step: Step) -> str:
-    """`× 2.00 (1.58 to 2.53)`."""
-    estimate = estimate_of(step.factor)
-    ends = ends_of(estimate)
-    return f"{step.sign} {plain(step.factor)}{f' ({ends})' if ends else ''}"
+def ranged(spread: Spread) -> str:
+    """A stated figure with its range: `2.00 (1.58 to 2.53)`."""
+    ends = ends_of(estimate_of(spread))
+    return f"{plain(spread)} ({ends})" if ends else plain(spread)
 
 
 def plain(spread: Spread) -> str:
@@ -87,7 +86,7 @@ def step_words(step: Step) -> str:
     """One sentence: what it is, whether it was measured, where it comes from."""
     kind = "measured" if step.measured else "assumed"
     note = f" ({step.note})" if step.note else ""
-    return f"{step.name} {factor_words(step)}, {kind}: {step.source}{note}."
+    return f"{step.name} {step.sign} {ranged(step.factor)}, {kind}: {step.source}{note}."
 
 
 def _typed(value: float) -> str:
@@ -214,20 +213,23 @@ def _notes(found: Footprint) -> list[str]:
     for each in found.carbon:
         place = f", {each.grid.place}" if each.grid.place else ""
         remark = f" ({each.grid.note})" if each.grid.note else ""
-        notes.append(f"{each.grid.name}{place}: {each.grid.source}{remark}.")
+        notes.append(f"{each.grid.name}{place}, {ranged(each.grid.intensity)} g/kWh: {each.grid.source}{remark}.")
     if len(found.carbon) > 1:
         notes.append(
             "Grids are averages over a year, and the tables differ in method: countries by a plant's whole life, "
             "US states and Chinese provinces by what leaves the stack, cloud regions as their owner reckons."
         )
     if found.water_on_site_l and spec.wue is not None:
-        wue = f"on-site water: WUE {plain(spec.wue)} l per kWh of IT energy, stated by the user"
+        wue = f"on-site water: WUE {ranged(spec.wue)} l per kWh of IT energy, stated by the user"
         notes.append(
             f"{wue}; IT energy here is of the {'server' if spec.server is not None else _covers(found.modes)}."
         )
     if found.water_of_grid_l and spec.grid_water is not None:
-        notes.append(f"grid water: {plain(spec.grid_water)} l per kWh, stated by the user.")
-    if found.rental:
+        notes.append(f"grid water: {ranged(spec.grid_water)} l per kWh, stated by the user.")
+    if spec.tariff is not None:
+        notes.append(f"electricity: {ranged(spec.tariff)} per kWh, stated by the user.")
+    if spec.gpu_hour_price is not None:
+        notes.append(f"GPU-hour: {ranged(spec.gpu_hour_price)} for one board, stated by the user.")
         notes.append("A GPU-hour's price holds its electricity: do not add the two. Query by query, one at a time.")
     notes += [f"{each.equivalent.what}: {each.equivalent.assumption}." for each in found.equivalents]
     unknown = list(dict.fromkeys(name for mode in found.modes for name in mode.subject.unknown))

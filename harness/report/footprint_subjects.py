@@ -84,8 +84,8 @@ def repeats_of(measured: Sequence[Measured]) -> list[list[Measured]]:
 def pooled(repeats: Sequence[Sequence[Subject]]) -> tuple[Subject, ...]:
     """The mean over the repeats of one cell, of each mode that all of them have.
 
-    A repeat's run-to-run half-width says how far one more run may lie from the mean of n; the mean itself is known
-    sqrt(n + 1) times better. The other parts are the same in every repeat: prompts and sensor do not change.
+    A repeat's run-to-run half-width, in joules, says how far one more run may lie from the mean of n; the mean itself
+    is known sqrt(n + 1) times better. The other parts are the same in every repeat: prompts and sensor do not change.
     """
     by_mode = [{subject.mode: subject for subject in repeat} for repeat in repeats]
     shared = [mode for mode in by_mode[0] if all(mode in each for each in by_mode)]
@@ -96,14 +96,16 @@ def _mean(peers: Sequence[Subject]) -> Subject:
     first, n = peers[0], len(peers)
     if n == 1:
         return first
+    mean_j = statistics.fmean(peer.energy_j for peer in peers)
     parts = []
     for name, part in first.parts:
-        below, above = part.log_deviations
-        shrunk = math.sqrt(n + 1) if name == RUNS else 1.0
-        parts.append((name, from_deviations(1.0, below / shrunk, above / shrunk)))
+        if name == RUNS:
+            half_width_j = first.energy_j * math.expm1(part.log_deviations[1])
+            part = _with_half_width(1.0, half_width_j / math.sqrt(n + 1) / mean_j)
+        parts.append((name, part))
     return replace(
         first,
-        energy_j=statistics.fmean(peer.energy_j for peer in peers),
+        energy_j=mean_j,
         parts=tuple(parts),
         duration=_mean_of([peer.duration for peer in peers]),
         host_per_board=_mean_of([peer.host_per_board for peer in peers]),

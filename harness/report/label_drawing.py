@@ -189,7 +189,7 @@ class _Pen:
             ("Task", label.task),
             ("Prompts", f"{label.prompts}, {label.protocol}"),
             ("Hardware", label.hardware),
-            ("Measured", label.month),
+            ("Estimated" if label.estimated else "Measured", label.month),
         )
         found = [fitted(text, self._width, INNER_PX - 54, (9.4, 9, 8.6, 8.2, 7.8), 1) for _, text in facts]
         size_px = min(each for _, each in found)  # one size for all of them

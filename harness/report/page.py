@@ -64,6 +64,8 @@ class PageCell:
     """Reads the sensor's readings around the queries that the page opens; None: they are not at hand."""
     n_queries: int | None = None
     """Of the run, where `queries` are only some of them: the page then lists and draws these. None: they are all."""
+    number: int = 1
+    """Which cell of its run: a command that explains one of its figures must name it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,8 @@ class Part:
     """One cell of the page, ready for the template."""
 
     anchor: str
+    prefix: str
+    """What stands before the name of a figure or a query in a command: the cell's number, where it is not the first."""
     name: str
     link: str
     """The name, and whatever else tells it from the other cells of the page."""
@@ -242,6 +246,7 @@ def _part(anchor: str, link: str, cell: PageCell, n_opened: int) -> Part:
     raw = raw_data(summary, [(each, figures.get((each.prompt_id, each.mode))) for each in listed], n_queries)
     return Part(
         anchor=anchor,
+        prefix=f"{cell.number}:" if cell.number > 1 else "",
         name=_name(cell),
         link=link,
         summary=summary,

@@ -11,7 +11,7 @@ from harness.footprint.spread import Spread
 from harness.footprint.steps import Step, assumptions
 from harness.report.compared import Answer, listed
 from harness.report.fleet import FleetReport
-from harness.report.footprint import BOARDS, ESTIMATED, estimate_of, figure_of, plain, step_words
+from harness.report.footprint import BOARDS, ESTIMATED, estimate_of, figure_of, plain, ranged, step_words
 from harness.report.numbers import Unit, digits, ends_of, percent, unit_for, value_of
 from harness.report.page import Lead
 from harness.report.table import Figure, Table, TableRow
@@ -57,8 +57,18 @@ def power_words(power_mw: Spread) -> str:
 
 
 def _power_unit(power_mw: float) -> Unit:
-    units = [Unit(name=name, size=size) for name, size in (("W", 1e-6), ("kW", 1e-3), ("MW", 1.0), ("GW", 1e3))]
-    return next((unit for unit in reversed(units) if power_mw >= unit.size), units[0])
+    return _unit(power_mw, (("W", 1e-6), ("kW", 1e-3), ("MW", 1.0), ("GW", 1e3)))
+
+
+def _mass_unit(masses_t: Sequence[float]) -> Unit:
+    """Of the smallest that is known; a thousandth of a tonne is a kilogram, and no "mt"."""
+    return _unit(min(masses_t), (("kg", 1e-3), ("t", 1.0), ("Mt", 1e6)))
+
+
+def _unit(value: float, sizes: Sequence[tuple[str, float]]) -> Unit:
+    """The largest unit of which there is at least one; sizes ascend."""
+    units = [Unit(name=name, size=size) for name, size in sizes]
+    return next((unit for unit in reversed(units) if value >= unit.size), units[0])
 
 
 def _count_unit(spread: Spread) -> Unit:
@@ -75,18 +85,23 @@ def _answer(mode: Projection, report: FleetReport, word: str) -> Answer:
         f"{power_words(mode.power_mw)} on average{word}, {value_of(energy)} TWh a year{ends}{word}: "
         f"{share} of {plant.name}."
     )
-    if report.as_batch_1 and report.spec.batch_factor is None:
+    if report.is_alone and report.spec.batch_factor is None:
         least, most = (power_words(Spread(value=mode.power_mw.value / factor)) for factor in (ALICE, ML_ENERGY[0]))
         text += (
-            f" As if every query ran alone (batch 1); a busy server needs 1/{ALICE:.0f} to 1/{ML_ENERGY[0]:g} of it, "
-            f"{least} to {most}{word}."
+            f" As if every query ran alone (batch 1); by published factors a busy server needs 1/{ALICE:.0f} to "
+            f"1/{ML_ENERGY[0]:g} of it, {least} to {most}{word}."
         )
     elif mode.power_alone_mw is not None and report.spec.batch_factor is not None:
         text += (
-            f" With a busy server's factor of {plain(report.spec.batch_factor)}; as measured, every query alone "
-            f"(batch 1), {power_words(mode.power_alone_mw)}{word}."
+            f" With a busy server's factor of {plain(report.spec.batch_factor)}; {_as_measured(report)}, "
+            f"{power_words(mode.power_alone_mw)}{word}."
         )
     return Answer(question=mode.mode, text=text)
+
+
+def _as_measured(report: FleetReport) -> str:
+    """What the undivided power is of."""
+    return "as measured, every query alone (batch 1)" if report.is_alone else "as measured"
 
 
 def _steps(report: FleetReport, word: str) -> list[TableRow]:
@@ -134,14 +149,16 @@ def _fleet(report: FleetReport, word: str) -> list[TableRow]:
     alone = [each.power_alone_mw for each in modes if each.power_alone_mw is not None]
     if alone:
         rows.append(
-            TableRow(label=f"MW, every query alone{word}", figures=tuple(figure_of(each, megawatts) for each in alone))
+            TableRow(
+                label=f"MW {_as_measured(report)}{word}", figures=tuple(figure_of(each, megawatts) for each in alone)
+            )
         )
-    elif report.as_batch_1:
+    elif report.is_alone:
         for factor in (ML_ENERGY[0], ALICE):
             figures = tuple(Figure(value=digits(each.power_mw.value / factor)) for each in modes)
             rows.append(TableRow(label=f"MW if a busy server needs 1/{factor:.0f}{word}", figures=figures))
     for carbon in report.carbon:
-        unit = unit_for([each.value for each in carbon.carbon_t], "t")
+        unit = _mass_unit([each.value for each in carbon.carbon_t])
         rows.append(
             TableRow(
                 label=f"{unit.name} CO2e a year, {carbon.grid}{word}",
@@ -202,16 +219,18 @@ def _notes(report: FleetReport) -> list[str]:
     notes += [step_words(step) for step in steps if step.name != QUERIES]
     notes.append(f"{QUERIES}: {count_words(report.spec.queries_per_day)}, assumed: stated by the user.")
     taken = {step.name for mode in modes for step in mode.steps}
-    if report.as_batch_1:
+    if report.is_alone:
         notes += [f"Busy server: {source}" for source in SOURCES]
-    if SERVING not in taken and report.as_batch_1:
+    if SERVING not in taken and report.is_alone:
         notes.append("Assumed by --as-batch-1: every query of the fleet runs alone on its boards.")
-    notes += [f"{each.grid}: {each.source}." for each in report.carbon]
+    for each in report.carbon:
+        ends = ends_of(estimate_of(each.intensity_g_per_kwh))
+        notes.append(f"{each.grid}{f' ({ends})' if ends else ''}: {each.source}.")
     for name, stated in (("WUE", report.spec.wue), ("water of the grid", report.spec.grid_water)):
         if stated is not None:
-            notes.append(f"{name}: {plain(stated)} l per kWh, assumed: stated by the user.")
+            notes.append(f"{name}: {ranged(stated)} l per kWh, assumed: stated by the user.")
     if report.spec.tariff is not None:
-        notes.append(f"tariff: {plain(report.spec.tariff)} per kWh, assumed: stated by the user.")
+        notes.append(f"tariff: {ranged(report.spec.tariff)} per kWh, assumed: stated by the user.")
     unused = [key for key in ("gpu_hour_price", "equivalents") if getattr(report.spec, key)]
     if unused:
         notes.append(f"Not used for a fleet: {listed(unused)}.")
@@ -225,6 +244,11 @@ def _notes(report: FleetReport) -> list[str]:
             f"Interval: the central 95 % of {report.spec.draws:,} draws (seed {report.spec.seed}) of every part and "
             f"every range, log-normal and independent; what has no range is taken as exact.{missing}"
         )
+        if any((report.carbon, report.spec.wue, report.spec.grid_water, report.spec.tariff)):
+            notes.append(
+                "Carbon, water and money: the energy's interval with the range of what it is multiplied by, in "
+                "quadrature on the log scale."
+            )
     notes.append(
         "Assumed throughout: the fleet's queries are like these prompts, answered by this model on such boards; "
         "a year is 365 such days; power is the year's mean, not its peak."

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -55,35 +54,24 @@ class Trail:
         return self.channel.method is Method.ESTIMATED
 
     @property
-    def inside(self) -> tuple[Caught, ...]:
-        """The readings within the query."""
-        return tuple(each for each in self.readings if self.time_start_s <= each.time_s <= self.time_end_s)
-
-    @property
     def bounds_j(self) -> tuple[float, float] | None:
         """What the counter alone says of the query: at least its ticks inside, at most all that touch it.
 
-        None where the sensor shows watts, where a reading is missing on a side, or where the counter fell.
+        A tick that may lie on either side of an edge counts as the side that is the safe one. None where the sensor
+        shows watts, where a reading is missing on a side, or where the counter fell.
         """
         values = [each.value for each in self.readings]
-        before = [each for each in self.readings if each.time_s <= self.time_start_s]
-        after = [each for each in self.readings if each.time_s >= self.time_end_s]
+        before = [each for each in self.readings if each.time_after_s <= self.time_start_s]
+        after = [each for each in self.readings if each.time_before_s >= self.time_end_s]
         if not self.counts or not before or not after or any(np.diff(values) < 0):
             return None
-        inside = self.inside
+        inside = [
+            each
+            for each in self.readings
+            if each.time_before_s >= self.time_start_s and each.time_after_s <= self.time_end_s
+        ]
         least = inside[-1].value - inside[0].value if inside else 0.0
         return least, after[0].value - before[-1].value
-
-    @property
-    def duration_gap_largest_s(self) -> float | None:
-        """The longest stretch between two readings that touches the query."""
-        times_s = [each.time_s for each in self.readings]
-        gaps = [
-            end_s - start_s
-            for start_s, end_s in pairwise(times_s)
-            if start_s < self.time_end_s and end_s > self.time_start_s
-        ]
-        return max(gaps, default=None)
 
     def shown(self, n_most: int = N_SHOWN) -> tuple[tuple[Caught, ...], tuple[Caught, ...]]:
         """The readings to show, in two parts; what lies between the parts is summed up and not shown.

@@ -377,8 +377,8 @@ def _cut_torn_line(path: Path) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns what the file system refuses under `path` into our own error.
+def writing(path: Path, option: str = "--output-dir") -> Iterator[None]:
+    """Turns what the file system refuses under `path` into our own error; `option` is what names the path.
 
     Raises:
         StorageFull: Full, read-only, or not there.
@@ -390,4 +390,4 @@ def writing(path: Path) -> Iterator[None]:
             raise StorageFull(
                 f"The disk under {path} is full.", "Make room, then resume: harness run --resume latest"
             ) from error
-        raise StorageFull(f"{path} cannot be written: {error.strerror}.", "Choose another --output-dir.") from error
+        raise StorageFull(f"{path} cannot be written: {error.strerror}.", f"Choose another {option}.") from error

@@ -30,7 +30,7 @@ const showQuery = (() => {
   };
   const quoted = (name) => (/^[\w@%+=:,./-]+$/.test(name) ? name : `'${name.replaceAll("'", `'"'"'`)}'`);
 
-  return (evidence, run, name, holder) => {
+  return (evidence, { run, prefix }, name, holder) => {
     const box = element("div", "readings"), query = unpacked(evidence.queries[name], evidence.texts);
     if (query) {
       box.append(pairs(query.facts));
@@ -42,7 +42,7 @@ const showQuery = (() => {
       for (const doubt of query.doubts) box.append(element("p", "note doubt", doubt));
     }
     const more = element("p", "note", query ? "Where it lies on the energy curve: " : "Its readings are not in this page: ");
-    more.append(element("code", "", `harness report ${run} --explain ${quoted(name)}`));
+    more.append(element("code", "", `harness report ${run} --explain ${quoted(prefix + name)}`));
     box.append(more);
     holder.append(box);
   };

@@ -7,9 +7,9 @@ for (const cell of document.querySelectorAll(".cell")) {
     if (name === "power") for (const session of data.power) drawPower(session, holder, data.power.length > 1);
     else drawStudy[name](data[name], holder);
   }
-  const evidence = read("evidence"), run = cell.querySelector("script.evidence").dataset.run;
+  const evidence = read("evidence"), of = cell.querySelector("script.evidence").dataset;
   for (const query of cell.querySelectorAll("details.query")) {
-    query.addEventListener("toggle", () => { if (query.open && !query.querySelector(".readings")) showQuery(evidence, run, query.dataset.query, query); });
+    query.addEventListener("toggle", () => { if (query.open && !query.querySelector(".readings")) showQuery(evidence, of, query.dataset.query, query); });
   }
   for (const row of cell.querySelectorAll("tr[data-query]")) {
     if (!evidence.queries[row.dataset.query]) continue;
@@ -22,7 +22,7 @@ for (const cell of document.querySelectorAll(".cell")) {
       else {
         const line = chart.element("tr"), holder = chart.element("td", "opened");
         holder.colSpan = row.children.length;
-        showQuery(evidence, run, row.dataset.query, holder);
+        showQuery(evidence, of, row.dataset.query, holder);
         line.append(holder);
         row.after(line);
       }

@@ -226,16 +226,15 @@ def _phases(mode: _Mode) -> dict[str, object]:
 
 
 def _description(mode: _Mode, folder: str) -> str:
-    summary, manifest = mode.cell.summary, mode.cell.manifest
+    summary = mode.cell.summary
     cell = summary.cell
-    metered = {channel.device for channel in manifest.channels}
     facts = {
         "model": f"{mode.model}, revision {_revision(cell, mode.name)}",
         "protocol": cell.protocol,
         "mode": mode.name,
         "prompts": f"{cell.prompt_set}, {mode.n_queries:,} asked, {len(mode.counted):,} in these figures",
         "token cap": f"{cell.cap(mode.name):,}",
-        "boards": ", ".join(board.name for board in manifest.site.boards if board.uuid in metered) or "unknown",
+        "boards": ", ".join(board.name for board in mode.cell.boards) or "unknown",
         "method": summary.method.value,
         "run": f"{summary.run_id}, cell {cell.cell_id}, site {summary.site_id}",
     }

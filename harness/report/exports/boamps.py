@@ -108,7 +108,8 @@ def _task(mode: ExportMode) -> dict[str, object]:
 
 def _description(mode: ExportMode) -> str:
     n_others = mode.summary.n_queries - len(mode.counted)
-    others = f" {n_others:,} more queries failed or have no known energy; theirs is not in it." if n_others else ""
+    queries = "1 more query failed or has" if n_others == 1 else f"{n_others:,} more queries failed or have"
+    others = f" {queries} no known energy; theirs is not in it." if n_others else ""
     return (
         f"{sentence(mode)}{others} Gross energy over the queries' own spans; the calibration is the same boundary "
         f"without work, the model loaded. Run {mode.cell.summary.run_id}, cell {mode.cell.summary.cell.cell_id}."
@@ -185,14 +186,11 @@ def _quality(mode: ExportMode) -> str | None:
 
 def _components(mode: ExportMode) -> list[dict[str, object]]:
     """The metered boards, alike ones together, the CPU by its cores (as their example counts it) and the memory."""
-    manifest = mode.cell.manifest
-    metered = {channel.device for channel in manifest.channels}
     alike: dict[tuple[str, int | None], list[Board]] = {}
-    for board in manifest.site.boards:
-        if board.uuid in metered:
-            alike.setdefault((board.name, board.memory_bytes), []).append(board)
+    for board in mode.cell.boards:
+        alike.setdefault((board.name, board.memory_bytes), []).append(board)
     components = [_gpu(name, memory_bytes, len(boards)) for (name, memory_bytes), boards in alike.items()]
-    site = manifest.site
+    site = mode.cell.manifest.site
     components.append({"componentName": site.cpu, "componentType": "cpu", "nbComponent": site.n_cpu_cores})
     memory = {"memorySize": round(site.memory_bytes / BYTES_PER_GIB, 1)}
     return [*components, {"componentType": "ram", "nbComponent": 1, **memory}]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from harness.analysis.measured import QueryFigures, devices_by_session, figures_of
 from harness.errors import InvalidMeasurement
-from harness.records import EngineFacts, IntervalRecord, ModeSummary, QueryRecord, RunManifest, Summary, slug
+from harness.records import Board, EngineFacts, IntervalRecord, ModeSummary, QueryRecord, RunManifest, Summary, slug
 from harness.report.compared import not_as_called
 from harness.report.wording import models
 from harness.units import J_PER_KWH
@@ -39,6 +39,12 @@ class ExportCell:
     def began_utc(self) -> str:
         """When it was first measured."""
         return self.started_utc or self.manifest.started_utc
+
+    @property
+    def boards(self) -> list[Board]:
+        """Those that were metered."""
+        metered = {channel.device for channel in self.manifest.channels}
+        return [board for board in self.manifest.site.boards if board.uuid in metered]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

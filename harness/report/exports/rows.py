@@ -75,8 +75,6 @@ def _row(cell: ExportCell, mode: ModeSummary) -> Iterator[tuple[str, Value]]:
 def _names(cell: ExportCell, mode: ModeSummary) -> Iterator[tuple[str, Value]]:
     summary, manifest = cell.summary, cell.manifest
     what = summary.cell
-    metered = {channel.device for channel in manifest.channels}
-    boards = [board.name for board in manifest.site.boards if board.uuid in metered]
     yield "run_id", summary.run_id
     yield "cell_id", what.cell_id
     yield "site_id", summary.site_id
@@ -93,7 +91,7 @@ def _names(cell: ExportCell, mode: ModeSummary) -> Iterator[tuple[str, Value]]:
     yield "device", what.engine.device
     yield "dtype", what.dtype
     yield "quantization", what.quantization
-    yield "boards", ", ".join(boards) or None
+    yield "boards", ", ".join(board.name for board in cell.boards) or None
     yield "driver", manifest.site.driver
     yield "cpu", manifest.site.cpu
     yield "energy_boundary", summary.headline.value

@@ -35,10 +35,10 @@ def sentence(mode: ExportMode) -> str:
     ends = ends_of(wh)
     interval = f" (95 % over prompts: {ends})" if ends else ""
     value = UNKNOWN if wh.value is None else f"{value_of(wh)} Wh per {PER}{interval}"
-    cell = summary.cell
+    cell, n = summary.cell, len(mode.counted)
     return (
         f"Inference energy, mode {mode.mode}: {value}; {energy_source(summary)}. "
-        f"{len(mode.counted):,} queries of {cell.prompt_set}, protocol {cell.protocol}, at most "
+        f"{n:,} {'query' if n == 1 else 'queries'} of {cell.prompt_set}, protocol {cell.protocol}, at most "
         f"{cell.cap(mode.mode):,} new tokens, batch size {cell.batch_size}."
     )
 
@@ -89,8 +89,7 @@ def _facts(mode: ExportMode) -> Iterator[tuple[str, object]]:
 
 def boards(mode: ExportMode) -> list[str]:
     """Names of the boards that were metered."""
-    metered = {channel.device for channel in mode.cell.manifest.channels}
-    return [board.name for board in mode.cell.manifest.site.boards if board.uuid in metered]
+    return [board.name for board in mode.cell.boards]
 
 
 def accuracy(mode: ExportMode) -> Estimate | None:
