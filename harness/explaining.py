@@ -19,10 +19,10 @@ from harness.errors import UnknownName
 from harness.meter.meter import rebuilt
 from harness.publish import Account
 from harness.records import QueryRecord, Segment, Summary
-from harness.report.explained import Evidence, explanations_of
-from harness.report.explained_parts import query_name
-from harness.report.explained_query import CurveEnds, QueryAccount, account_of
-from harness.report.explanation import Explanation
+from harness.report.explanation.parts import query_name
+from harness.report.explanation.query import CurveEnds, QueryAccount, account_of
+from harness.report.explanation.record import Explanation
+from harness.report.explanation.statistics import Evidence, explanations_of
 from harness.report.trail import trails
 from harness.report.wording import models
 

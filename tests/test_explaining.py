@@ -35,10 +35,10 @@ from harness.records import (
     Summary,
 )
 from harness.report.evidence import behind_lines, evidence_of, names_behind
-from harness.report.explained import Evidence, explanations_of
-from harness.report.explained_query import QueryAccount, account_of
-from harness.report.explanation import Explanation
-from harness.report.figure_words import statistics_of, sums
+from harness.report.explanation.query import QueryAccount, account_of
+from harness.report.explanation.record import Explanation
+from harness.report.explanation.statistics import Evidence, explanations_of
+from harness.report.explanation.words import statistics_of, sums
 from harness.report.page import render_page
 from harness.report.raw_data import raw_data
 from harness.report.receipt import receipt_of

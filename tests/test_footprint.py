@@ -49,8 +49,8 @@ from harness.records import (
     RunManifest,
     Summary,
 )
-from harness.report.footprint import footprint_lead
-from harness.report.footprint_subjects import Measured, pooled, subjects_of
+from harness.report.footprint.lead import footprint_lead
+from harness.report.footprint.subjects import Measured, pooled, subjects_of
 from harness.report.markdown import render_leads
 from harness.report.page import Lead, render_page
 from harness.report.study_terminal import print_leads

@@ -26,13 +26,13 @@ from harness.gate.power import MetricPower, Needed, PowerTable
 from harness.gate.verdict import Component, LineVerdict, Outcome, Verdict
 from harness.gating import selection
 from harness.records import Method
-from harness.report.annotations import N_SHOWN_MOST, workflow_commands
-from harness.report.gate_explain import explanations
-from harness.report.gate_markdown import N_BYTES_OF_COMMENT, N_BYTES_OF_SUMMARY, render_gate
-from harness.report.gate_power import power_lead
-from harness.report.gate_rows import GateRow, gate_row
-from harness.report.gate_sheet import GateSheet, gate_sheet, next_step
-from harness.report.junit import render_junit
+from harness.report.gate.annotations import N_SHOWN_MOST, workflow_commands
+from harness.report.gate.explanation import explanations
+from harness.report.gate.junit import render_junit
+from harness.report.gate.markdown import N_BYTES_OF_COMMENT, N_BYTES_OF_SUMMARY, render_gate
+from harness.report.gate.power import power_lead
+from harness.report.gate.rows import GateRow, gate_row
+from harness.report.gate.sheet import GateSheet, gate_sheet, next_step
 from tests.gate_runs import A100, accounts_once, write_run
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"

@@ -22,7 +22,7 @@ from harness.gate.verdict import LineVerdict, Outcome, Verdict
 from harness.gating import selection
 from harness.gating.outputs import Outputs, write_outputs
 from harness.records import FindingCode, Method
-from harness.report.gate_sheet import gate_sheet
+from harness.report.gate.sheet import gate_sheet
 from tests.gate_runs import A100, GOLDEN, H100, JOULES, accounts_once, write_run
 
 TODAY = date(2026, 11, 29)

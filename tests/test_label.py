@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from harness.errors import EnvironmentFault, InvalidMeasurement
 from harness.records import Boundary, Method
 from harness.report.exports.cell import modes_of
-from harness.report.label import DISCLAIMER, Label, label_of, printable
-from harness.report.label_drawing import CUT, HEIGHT_PX, WIDTH_PX, _Pen, draw, fitted
+from harness.report.label.drawing import CUT, HEIGHT_PX, WIDTH_PX, _Pen, draw, fitted
+from harness.report.label.wording import DISCLAIMER, Label, label_of, printable
 from harness.report.wording import estimated_words
 from tests.exportable import H100, exportable, manifest, on_their_terms
 from tests.synthetic_runs import estimated_summary, query, run_of_queries

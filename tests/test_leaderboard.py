@@ -47,7 +47,7 @@ from harness.records import (
 )
 from harness.reference.conditions import conditions_of
 from harness.reference.stars import star_rating
-from harness.report.leaderboard_page import render_leaderboard
+from harness.report.leaderboard.page import render_leaderboard
 from tests.synthetic_leaderboard import A100, L4, Run, cell_of, manifest_of, site_of, summary_of, write_run
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("schema-*"))[-1]

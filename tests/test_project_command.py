@@ -14,7 +14,7 @@ from rich.cells import cell_len
 
 from harness.cli.parser import run_verb
 from harness.errors import ExitCode
-from harness.report.fleet import FleetFile
+from harness.report.footprint.fleet import FleetFile
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("schema-*"))[-1]
 FLEET = ("--queries-per-day", "1e9", "--as-batch-1", "--draws", "20000")

@@ -238,8 +238,8 @@ def _cyclonedx(request: Request) -> Files:
 
 def _label(request: Request) -> Files:
     from harness.report.exports.cell import first_of_repeats, modes_of, named_apart
-    from harness.report.label import label_of
-    from harness.report.label_drawing import draw
+    from harness.report.label.drawing import draw
+    from harness.report.label.wording import label_of
 
     modes = modes_of(first_of_repeats(request.cells), request.mode)
     names = named_apart([mode.stem for mode in modes])

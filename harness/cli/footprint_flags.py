@@ -93,8 +93,8 @@ def footprints_of(
         EnvironmentFault: The grids' tables are not installed.
     """
     from harness.errors import InvalidMeasurement
-    from harness.report.footprint import footprint_lead
-    from harness.report.footprint_subjects import Measured
+    from harness.report.footprint.lead import footprint_lead
+    from harness.report.footprint.subjects import Measured
 
     found: dict[Path, list[Lead | None]] = {}
     refusal = None

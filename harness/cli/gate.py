@@ -164,10 +164,10 @@ def _said(
 ) -> int:
     """Print the verdict, write it to where it was asked for, and return its exit code."""
     from harness.gating.outputs import Outputs, tell_github, write_outputs
-    from harness.report.gate_markdown import render_gate
-    from harness.report.gate_rows import OVER
-    from harness.report.gate_sheet import gate_sheet, next_step
-    from harness.report.gate_terminal import print_gate
+    from harness.report.gate.markdown import render_gate
+    from harness.report.gate.rows import OVER
+    from harness.report.gate.sheet import gate_sheet, next_step
+    from harness.report.gate.terminal import print_gate
     from harness.study import named
 
     base = next(iter(references.values()), None)
@@ -204,7 +204,7 @@ def _show_power(
     """Print what a gate over these runs can see, mode by mode."""
     from harness.gate.budget import ReferenceKind
     from harness.gating import power_tables
-    from harness.report.gate_power import print_power
+    from harness.report.gate.power import print_power
 
     tables = power_tables(
         candidate,

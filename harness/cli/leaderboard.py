@@ -56,8 +56,8 @@ def main(options: argparse.Namespace) -> int:
     from harness.leaderboard.board import as_csv, as_json
     from harness.leaderboard.index import store
     from harness.leaderboard.view import view_of
-    from harness.report.leaderboard_page import render_leaderboard
-    from harness.report.leaderboard_text import markdown_of, print_leaderboard
+    from harness.report.leaderboard.page import render_leaderboard
+    from harness.report.leaderboard.text import markdown_of, print_leaderboard
     from harness.report.terminal import PatientConsole, shown
     from harness.store.run_directory import writing
 

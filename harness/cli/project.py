@@ -53,10 +53,10 @@ def main(options: argparse.Namespace) -> int:
     from harness import publish
     from harness.cli.footprint_flags import projection_spec
     from harness.errors import ExitCode, InvalidMeasurement, UsageError
-    from harness.report.fleet import FleetFile, FleetReport, fleet_report
-    from harness.report.footprint_subjects import Measured, repeats_of
+    from harness.report.footprint.fleet import FleetFile, FleetReport, fleet_report
+    from harness.report.footprint.projection import projection_lead
+    from harness.report.footprint.subjects import Measured, repeats_of
     from harness.report.markdown import render_leads
-    from harness.report.projection import projection_lead
     from harness.report.study_terminal import print_leads
     from harness.report.terminal import PatientConsole
     from harness.store.run_directory import run_path, writing

@@ -109,8 +109,8 @@ def _explain(options: argparse.Namespace, measured: Sequence[Account]) -> int:
     """Print what stands behind one figure; without a name, the names that there are."""
     from harness import explaining
     from harness.errors import ExitCode
-    from harness.report.explained_query import QueryAccount
-    from harness.report.explanation_terminal import command_to, print_explanation, print_names, print_next, print_query
+    from harness.report.explanation.query import QueryAccount
+    from harness.report.explanation.terminal import command_to, print_explanation, print_names, print_next, print_query
     from harness.report.terminal import PatientConsole
 
     console = PatientConsole(highlight=False)

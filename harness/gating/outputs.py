@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.report.annotations import workflow_commands
-from harness.report.gate_markdown import N_BYTES_OF_COMMENT, N_BYTES_OF_SUMMARY, render_gate
-from harness.report.gate_sheet import GateSheet
-from harness.report.junit import render_junit
+from harness.report.gate.annotations import workflow_commands
+from harness.report.gate.junit import render_junit
+from harness.report.gate.markdown import N_BYTES_OF_COMMENT, N_BYTES_OF_SUMMARY, render_gate
+from harness.report.gate.sheet import GateSheet
 from harness.store.run_directory import writing
 
 SUMMARY = "GITHUB_STEP_SUMMARY"

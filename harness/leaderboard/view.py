@@ -16,7 +16,7 @@ from harness.leaderboard.over_time import step_words
 from harness.leaderboard.ranking import CONDITIONS, N_QUERIES_LEAST, Ranking
 from harness.leaderboard.rows import FloatArray, Rows
 from harness.records import Estimate, FindingCode
-from harness.report.leaderboard_view import GenerationView, LeaderboardView, RankedLine, RankingView
+from harness.report.leaderboard.view import GenerationView, LeaderboardView, RankedLine, RankingView
 from harness.report.numbers import digits, ends_of, percent, value_of
 
 N_LINES = 10

@@ -21,7 +21,7 @@ from harness.records import IntervalRecord, LengthRecord, QueryRecord, Summary
 from harness.report.charts import power_panel, scatter_panel
 from harness.report.compared import Answer, answers
 from harness.report.evidence import N_QUERIES_MOST, Behind, TrailSource, behind_lines, evidence_of, names_behind
-from harness.report.explained import Evidence, explanations_of
+from harness.report.explanation.statistics import Evidence, explanations_of
 from harness.report.facts import FactGroup
 from harness.report.measure import measure_of
 from harness.report.numbers import UNKNOWN, digits, half_width

@@ -10,8 +10,8 @@ import re
 from xml.etree import ElementTree
 
 from harness.gate.verdict import Outcome
-from harness.report.gate_rows import GateRow
-from harness.report.gate_sheet import GateSheet
+from harness.report.gate.rows import GateRow
+from harness.report.gate.sheet import GateSheet
 
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from harness.analysis.measured import QueryFigures
 from harness.records import Estimate
-from harness.report.explanation import Group, IntervalPart, Share
+from harness.report.explanation.record import Group, IntervalPart, Share
 from harness.report.numbers import Unit, digits, ends_of, half_width, percent, unit_for, value_of
 
 N_DEAREST, N_TYPICAL = 4, 2

@@ -10,7 +10,7 @@ from harness.analysis.bootstrap import Z_POWER, Z
 from harness.analysis.measured import QueryFigures
 from harness.records import Comparison, Estimate, Finding, FindingCode, Summary
 from harness.report.compared import POINTS, reasons
-from harness.report.explained_parts import (
+from harness.report.explanation.parts import (
     Amount,
     dearest_and_typical,
     exact,
@@ -21,8 +21,8 @@ from harness.report.explained_parts import (
     runs_part,
     some_of,
 )
-from harness.report.explanation import Explanation, Group, IntervalPart
-from harness.report.figure_words import on_the_log, percentile, plain
+from harness.report.explanation.record import Explanation, Group, IntervalPart
+from harness.report.explanation.words import on_the_log, percentile, plain
 from harness.report.numbers import digits, percent, probability, signed, signed_ends_of, signed_value_of
 from harness.report.wording import doubts
 

@@ -16,8 +16,8 @@ from functools import partial
 
 from harness.analysis.measured import QueryFigures
 from harness.records import Estimate, FindingCode, IntervalRecord, ModeSummary, Summary
-from harness.report.explained_comparisons import comparison_figures
-from harness.report.explained_parts import (
+from harness.report.explanation.comparisons import comparison_figures
+from harness.report.explanation.parts import (
     about,
     dearest_and_typical,
     exact,
@@ -29,9 +29,9 @@ from harness.report.explained_parts import (
     runs_part,
     some_of,
 )
-from harness.report.explained_two_phase import two_phase_figures
-from harness.report.explanation import Explanation, Group, IntervalPart
-from harness.report.figure_words import Statistic, statistics_of, sums
+from harness.report.explanation.record import Explanation, Group, IntervalPart
+from harness.report.explanation.two_phase import two_phase_figures
+from harness.report.explanation.words import Statistic, statistics_of, sums
 from harness.report.numbers import digits, half_width
 from harness.report.wording import doubts, estimated_words
 

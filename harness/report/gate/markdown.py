@@ -10,9 +10,9 @@ from html import escape
 
 from harness.gate.verdict import Outcome
 from harness.records import slug
-from harness.report.gate_explain import Explanation, explanations
-from harness.report.gate_rows import MARKS, GateRow
-from harness.report.gate_sheet import GateSheet
+from harness.report.gate.explanation import Explanation, explanations
+from harness.report.gate.rows import MARKS, GateRow
+from harness.report.gate.sheet import GateSheet
 from harness.report.markdown import escaped, own_sentence
 
 N_BYTES_OF_SUMMARY = 1024 * 1024

@@ -11,7 +11,7 @@ from importlib.resources import files
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.report.leaderboard_view import LeaderboardView
+from harness.report.leaderboard.view import LeaderboardView
 from harness.report.page import coded, script_json, tight
 
 N_STATIC = 10

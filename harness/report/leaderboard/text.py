@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
-from harness.report.leaderboard_view import LeaderboardView, RankingView
+from harness.report.leaderboard.view import LeaderboardView, RankingView
 from harness.report.markdown import escaped
 from harness.report.terminal import shown
 

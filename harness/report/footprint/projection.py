@@ -10,8 +10,8 @@ from harness.footprint.references import REFERENCES
 from harness.footprint.spread import Spread
 from harness.footprint.steps import Step, assumptions
 from harness.report.compared import Answer, listed
-from harness.report.fleet import FleetReport
-from harness.report.footprint import BOARDS, ESTIMATED, estimate_of, figure_of, plain, ranged, step_words
+from harness.report.footprint.fleet import FleetReport
+from harness.report.footprint.lead import BOARDS, ESTIMATED, estimate_of, figure_of, plain, ranged, step_words
 from harness.report.numbers import Unit, digits, ends_of, percent, unit_for, value_of
 from harness.report.page import Lead
 from harness.report.table import Figure, Table, TableRow

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.gate.verdict import LineVerdict, Outcome
-from harness.report.gate_rows import GateRow, PartRow
-from harness.report.gate_sheet import GateSheet, alpha_of, level_words, share_words
+from harness.report.gate.rows import GateRow, PartRow
+from harness.report.gate.sheet import GateSheet, alpha_of, level_words, share_words
 from harness.report.numbers import percent, probability
 
 ASKED, FOUND, WHY, SETTLE, MANY = "Asked", "Found", "Why", "To settle it", "Several lines"

@@ -13,7 +13,7 @@ from typing import Literal
 from harness.gate.verdict import Outcome, Verdict
 from harness.gate.words import figure
 from harness.records import Finding
-from harness.report.gate_rows import OVER, WORDS, GateRow, gate_row
+from harness.report.gate.rows import OVER, WORDS, GateRow, gate_row
 from harness.report.wording import Doubt, doubts
 
 Policy = Literal["report", "fail", "pass"]

@@ -19,7 +19,7 @@ from xml.sax.saxutils import escape
 
 from harness.errors import EnvironmentFault
 from harness.reference.stars import STARS
-from harness.report.label import DISCLAIMER, NAME, UNIT, Label
+from harness.report.label.wording import DISCLAIMER, NAME, UNIT, Label
 
 WIDTH_PX, HEIGHT_PX = 260, 364
 PX_PER_INCH = 96

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 
 from harness.gate.verdict import Outcome
-from harness.report.gate_rows import GateRow
-from harness.report.gate_sheet import GateSheet
+from harness.report.gate.rows import GateRow
+from harness.report.gate.sheet import GateSheet
 
 N_SHOWN_MOST = 10
 """GitHub shows so many annotations of a level and a step, and drops the rest."""

@@ -13,9 +13,9 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from harness.gate.verdict import Outcome
-from harness.report.gate_explain import Explanation, explanations
-from harness.report.gate_rows import MARKS, GateRow, PartRow, Scale
-from harness.report.gate_sheet import GateSheet
+from harness.report.gate.explanation import Explanation, explanations
+from harness.report.gate.rows import MARKS, GateRow, PartRow, Scale
+from harness.report.gate.sheet import GateSheet
 from harness.report.terminal import WIDTH_RECEIPT, WIDTH_TEXT, shown
 
 STYLES = {

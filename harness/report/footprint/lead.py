@@ -15,7 +15,7 @@ from harness.footprint.spread import Spread
 from harness.footprint.steps import Step, assumptions
 from harness.records import Boundary, Estimate
 from harness.report.compared import listed
-from harness.report.footprint_subjects import Measured, subjects_of
+from harness.report.footprint.subjects import Measured, subjects_of
 from harness.report.numbers import Unit, digits, ends_of, number, unit_for, value_of
 from harness.report.page import Lead
 from harness.report.panel import Bar, Bars, Panel, Scale, in_brackets

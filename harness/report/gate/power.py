@@ -11,7 +11,7 @@ from rich.console import Console
 
 from harness.gate.budget import Metric
 from harness.gate.power import DIFFERENCES, N_QUERIES_MOST, N_REPEATS_MOST, POWERS, MetricPower, Needed, PowerTable
-from harness.report.gate_sheet import share_words
+from harness.report.gate.sheet import share_words
 from harness.report.numbers import percent
 from harness.report.page import Lead
 from harness.report.table import Figure, Table, TableRow

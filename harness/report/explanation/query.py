@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.analysis.measured import headline_readings
 from harness.records import Attribution, Boundary, Finding, Method, QueryRecord, Reading
-from harness.report.explained_parts import exact, query_name
+from harness.report.explanation.parts import exact, query_name
 from harness.report.numbers import UNKNOWN, digits, energy, half_width, number
 from harness.report.trail import Trail
 from harness.report.trail_rows import TrailTable, trail_table

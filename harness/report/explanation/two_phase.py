@@ -7,8 +7,8 @@ from functools import partial
 
 from harness.analysis.measured import QueryFigures
 from harness.records import Estimate, FindingCode, TwoPhase, TwoPhaseMode
-from harness.report.explained_parts import about, exact, printed, prompts_part, some_of
-from harness.report.explanation import Explanation, IntervalPart
+from harness.report.explanation.parts import about, exact, printed, prompts_part, some_of
+from harness.report.explanation.record import Explanation, IntervalPart
 from harness.report.numbers import digits, percent, signed
 from harness.report.study import law_words
 from harness.report.wording import doubts

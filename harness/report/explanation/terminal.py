@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table as Grid
 
-from harness.report.explained_query import DeviceAccount, QueryAccount
-from harness.report.explanation import Explanation, Group
+from harness.report.explanation.query import DeviceAccount, QueryAccount
+from harness.report.explanation.record import Explanation, Group
 from harness.report.terminal import WIDTH_TEXT, print_doubts, shown
 from harness.report.trail_rows import TrailTable
 

@@ -18,8 +18,8 @@ from harness.footprint.spec import ProjectionSpec
 from harness.footprint.spread import Spread
 from harness.footprint.water import water_of_grid_l, water_on_site_l
 from harness.records import SCHEMA_VERSION, Boundary, Record
-from harness.report.footprint import grid_label
-from harness.report.footprint_subjects import Measured, pooled, subjects_of
+from harness.report.footprint.lead import grid_label
+from harness.report.footprint.subjects import Measured, pooled, subjects_of
 from harness.report.wording import energy_source, subject
 from harness.units import J_PER_TWH
 

@@ -1,0 +1,1 @@
+"""What stands behind a figure, in words and numbers: for the terminal, and what the page takes from it."""

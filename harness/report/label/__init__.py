@@ -1,0 +1,1 @@
+"""The energy label: what it says, and how it is drawn."""
