@@ -282,13 +282,15 @@ def test_ticks_and_changes_of_power_are_bracketed_finely_at_few_polls(config: Pa
     powers = [row for row in recorded.of_board(board, Quantity.POWER_W) if row[0] > learnt_s]
     changes = [(powers[k - 1][0], powers[k][1]) for k in range(1, len(powers)) if powers[k][2] != powers[k - 1][2]]
     assert len(changes) > 20
-    assert np.median([after_s - before_s for before_s, after_s in changes]) < 0.02  # 0.001
+    # Between the changes, every regular poll is there. Where a slow machine makes polls dear they are further apart,
+    # and changes of power are no longer waited for.
+    gap_s = np.median(np.diff([after_s for _, after_s, _ in powers]))
+    assert gap_s < 0.06  # 0.02
+    chased = gap_s < 0.03
+    assert np.median([after_s - before_s for before_s, after_s in changes]) < (0.02 if chased else 0.06)  # 0.001
     for before_s, after_s in changes:
         latch_s = 0.0123 + 0.1 * np.floor((after_s - 0.0123) / 0.1)
         assert before_s <= latch_s + 1e-6
-    # Between the changes, every regular poll is there.
-    gaps_s = np.diff([after_s for _, after_s, _ in powers])
-    assert np.median(gaps_s) < 0.06  # 0.02
 
 
 def test_a_call_that_takes_long_is_made_seldom(ward: Ward) -> None:

@@ -191,7 +191,7 @@ class Budget(Record):
     alpha: Annotated[float, Field(gt=0, lt=0.5), BeforeValidator(_signed_share)] = 0.05
     min_queries: Annotated[int, Field(gt=0)] = 30
     missing_at_most: ShareOrNone = Field(
-        default=0.05, description="of the queries asked: more without a figure, no verdict"
+        default=0.01, description="of the queries asked: more without a figure, no verdict"
     )
     inconclusive: Literal["report", "fail", "pass"] = Field(
         default="report", description="what the exit code makes of it: 6, 1 or 0"
