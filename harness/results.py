@@ -6,7 +6,6 @@ frame = load_results("results/latest-run", "results/another")    # a pandas fram
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -55,11 +54,6 @@ class SessionResults:
     sampler: SamplerStats | None = None
     external: ExternalMeter | None = None
     cross_check: CrossCheck | None = None
-
-    def baselines_at(self, time_s: float) -> dict[str, Baseline]:
-        """Idle power of the model that was loaded at this instant."""
-        place = bisect.bisect_right(self.baselines_by_load, time_s, key=lambda load: load[0])
-        return self.baselines_by_load[place - 1][1] if place else self.baselines
 
 
 class StoredIntervals(Sequence[IntervalRecord]):

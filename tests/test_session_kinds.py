@@ -64,7 +64,6 @@ def test_two_checkpoints_are_loaded_in_turn_and_no_load_is_in_a_query(paired: Ri
 def test_each_load_has_its_own_baseline(paired: Rig) -> None:
     (session,) = load_cell(paired.store).sessions
     assert len(session.baselines_by_load) == 3
-    assert session.baselines_at(0.0) == session.baselines
     for query in load_cell(paired.store).queries:
         assert the_reading(query).power_idle_w == pytest.approx(IDLE_W, rel=1e-3)
 

@@ -14,8 +14,7 @@ from typing import TypedDict
 from harness.records import Boundary, QueryRecord
 from harness.report.explanation.parts import query_name
 from harness.report.explanation.query import DeviceAccount, account_of
-from harness.report.explanation.record import Explanation, IntervalPart
-from harness.report.explanation.statistics import Make
+from harness.report.explanation.record import Explanation, IntervalPart, Make
 from harness.report.panel import Json
 from harness.report.receipt import Receipt
 from harness.report.rows import Row

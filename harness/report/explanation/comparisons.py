@@ -21,7 +21,7 @@ from harness.report.explanation.parts import (
     runs_part,
     some_of,
 )
-from harness.report.explanation.record import Explanation, Group, IntervalPart
+from harness.report.explanation.record import Explanation, Group, IntervalPart, Make
 from harness.report.explanation.words import on_the_log, percentile, plain
 from harness.report.numbers import digits, percent, probability, signed, signed_ends_of, signed_value_of
 from harness.report.wording import doubts
@@ -30,7 +30,6 @@ CANCELS = "moves both totals alike: on one board nothing of it is left in a rati
 QUADRATURE = "of the two totals, each its queries' half-widths added up, in quadrature"
 
 Pair = tuple[QueryFigures, QueryFigures]
-Make = Callable[[], Explanation]
 
 
 def comparison_figures(summary: Summary, comparison: Comparison, figures: Sequence[QueryFigures]) -> dict[str, Make]:

@@ -5,6 +5,7 @@ The page and the terminal lay the same explanation out, so they cannot differ.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.report.wording import Doubt
@@ -54,3 +55,7 @@ class Explanation:
     doubts: tuple[Doubt, ...] = ()
     names_next: tuple[str, ...] = ()
     """What to ask for next: other figures, or queries."""
+
+
+Make = Callable[[], Explanation]
+"""A figure is explained when it is asked for."""

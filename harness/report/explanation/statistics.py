@@ -10,7 +10,7 @@ Everything follows from the summary and the queries' own figures; nothing is mea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,7 +29,7 @@ from harness.report.explanation.parts import (
     runs_part,
     some_of,
 )
-from harness.report.explanation.record import Explanation, Group, IntervalPart
+from harness.report.explanation.record import Explanation, Group, IntervalPart, Make
 from harness.report.explanation.two_phase import two_phase_figures
 from harness.report.explanation.words import Statistic, statistics_of, sums
 from harness.report.numbers import digits, half_width
@@ -40,8 +40,6 @@ IDLE_NAMES = ("idle_before", "idle_after")
 CHOSEN = "In this run the queries measured one by one were chosen for their lengths: they are no sample of the prompts."
 WITHOUT_OWN_DOUBT = {FindingCode.ONE_RUN, FindingCode.ESTIMATED_ENERGY, FindingCode.TWO_PHASE}
 """Said beside the figure already."""
-
-Make = Callable[[], Explanation]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from harness.analysis.measured import QueryFigures
 from harness.records import Estimate, FindingCode, TwoPhase, TwoPhaseMode
 from harness.report.explanation.parts import about, exact, printed, prompts_part, some_of
-from harness.report.explanation.record import Explanation, IntervalPart
+from harness.report.explanation.record import Explanation, IntervalPart, Make
 from harness.report.numbers import digits, percent, signed
 from harness.report.study import law_words
 from harness.report.wording import doubts
 
 MADE = "other prompts, and the law's own uncertainty, both in its ends"
 NAME = "two_phase"
-
-Make = Callable[[], Explanation]
 
 
 def two_phase_figures(two_phase: TwoPhase, figures: Sequence[QueryFigures]) -> dict[str, Make]:
