@@ -59,8 +59,24 @@ Protocol = Annotated[str, BeforeValidator(_protocol)]
 class EngineSpec(Record):
     """How the model is executed."""
 
+    name: Literal["transformers", "openai"] = "transformers"
     attention: str = "default"
+    compile: bool = False
     n_threads: PositiveInt | None = None
+
+
+def _engine(value: object) -> object:
+    """`openai` and {name: openai} are the same."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _numbers(value: object) -> object:
+    """`1,8,32`, 8 and [1, 8, 32] are the same."""
+    return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else _listed(value)
+
+
+Concurrencies = Annotated[tuple[PositiveInt, ...], BeforeValidator(_numbers)]
+Rates = Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_numbers)]
 
 
 class RunSpec(Record):
@@ -76,7 +92,21 @@ class RunSpec(Record):
     protocol: Protocol = PAIRED
     until_ci: Share | None = Field(default=None, description="relative half-width at which the run stops")
     two_phase: bool = False
-    batch_size: PositiveInt | None = Field(default=None, description="of the batched generation of a two-phase run")
+    batch_size: PositiveInt | None = Field(
+        default=None, description="of static batches, or of the batched generation of a two-phase run"
+    )
+    concurrency: Concurrencies = Field(default=(), description="queries in flight at a server; each makes a cell")
+    request_rate: Rates = Field(default=(), description="queries a second that arrive at a server; each makes a cell")
+    base_url: str | None = Field(default=None, description="of an OpenAI-compatible server on this node")
+    serve: str | None = Field(default=None, description="command that starts the server")
+    serve_timeout_s: Annotated[float, Field(gt=0)] = 900.0
+    request_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    max_failures: Share = Field(default=0.1, description="share of failed queries at which a load is stopped")
+    prompt_cache: Literal["off", "on"] = "off"
+    tokenizer: str | None = Field(default=None, description="of the served model: a directory or Hub id")
+    weights_dir: str | None = Field(default=None, description="where the served model's weights lie on this machine")
+    weights: str | None = Field(default=None, description="PROMPT:OUTPUT, what a token of each weighs when shared")
+    lengths: str = Field(default="natural", description="natural, or replay:RUN: recorded output lengths are forced")
     scorer: str | None = Field(default=None, description="a scorer's name, or FILE.py:FUNCTION, for every prompt")
     repeats: PositiveInt = 1
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -94,7 +124,12 @@ class RunSpec(Record):
     working_dir: str | None = Field(default=None, description="where relative paths of the run begin; set by the run")
     idle_duration_s: Annotated[float, Field(gt=0)] = 3.0
     warm_up_queries: PositiveInt = 2
-    engine: EngineSpec = EngineSpec()
+    engine: Annotated[EngineSpec, BeforeValidator(_engine)] = EngineSpec()
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a server answers, and not a model in this process."""
+        return self.engine.name == "openai"
 
     @property
     def preset(self) -> Preset:
@@ -111,11 +146,7 @@ class RunSpec(Record):
         for name in ("model", "mode"):
             if getattr(self, name) == ():
                 raise UsageError(f"--{name} names nothing.", "Leave it out, or write --mode off,on.")
-        if self.batch_size is not None and not self.two_phase:
-            raise UsageError(
-                "--batch-size is of the token counts of --two-phase; metering batches is not built yet.",
-                "Add --two-phase, or leave it out: every query then runs alone.",
-            )
+        self._check_load()
         if self.two_phase and self.until_ci is not None:
             raise UsageError(
                 "--two-phase counts the tokens of every prompt, so it cannot stop before the last (--until-ci).",
@@ -129,6 +160,45 @@ class RunSpec(Record):
                 )
         return self
 
+    def _check_load(self) -> None:
+        """Refuse loads and servers that cannot be meant.
+
+        Raises:
+            UsageError: Keys that exclude each other, or need one that is missing.
+        """
+        loads = {"--concurrency": bool(self.concurrency), "--request-rate": bool(self.request_rate)}
+        given = [flag for flag, is_given in loads.items() if is_given]
+        if not self.is_served:
+            for flag, value in (("--base-url", self.base_url), ("--serve", self.serve)):
+                if value is not None:
+                    raise UsageError(f"{flag} is of a server.", "Add --engine openai, or leave it out.")
+            if given:
+                raise UsageError(
+                    f"{given[0]} is a load on a server; in this process queries run one by one, or in static batches.",
+                    "Add --engine openai, or use --batch-size.",
+                )
+        else:
+            if (self.base_url is None) == (self.serve is None):
+                raise UsageError(
+                    "--engine openai needs a server: one that runs (--base-url), or a command that starts it (--serve).",
+                    "--base-url http://127.0.0.1:8000/v1, or --serve 'vllm serve MODEL --port 8000'.",
+                )
+            if len(given) == 2:
+                raise UsageError("--concurrency and --request-rate are two loads.", "Leave one of them out.")
+            if self.batch_size is not None:
+                raise UsageError("A server makes its own batches.", "Use --concurrency instead of --batch-size.")
+        if self.until_ci is not None and (self.is_served or self._is_batched):
+            raise UsageError(
+                "--until-ci looks between queries that run alone, and here they run together.",
+                "Leave it out, and ask a number of prompts (--num-prompts).",
+            )
+        if self.two_phase and self.is_served:
+            raise UsageError("--two-phase counts tokens in this process.", "Leave it out.")
+
+    @property
+    def _is_batched(self) -> bool:
+        return self.batch_size is not None and not self.two_phase
+
     def _departures(self, published: Preset) -> list[str]:
         """Flags that a published protocol leaves no room for."""
         modes = published.modes
@@ -138,6 +208,8 @@ class RunSpec(Record):
             "--dtype": published.dtype != "auto" and self.dtype not in ("auto", published.dtype),
             "--until-ci": self.until_ci is not None,
             "--two-phase": self.two_phase,
+            "--batch-size": self.batch_size is not None,
+            "--lengths": self.lengths != "natural",
         }
         return [flag for flag, departs in given.items() if departs]
 
@@ -274,6 +346,8 @@ def load_run_spec(file: str | None, flags: Mapping[str, Any], overrides: tuple[s
             raise UsageError(f"--set {override!r} has no `=`.", "Write --set engine.attention=sdpa")
         *parents, last = key.replace("-", "_").split(".")
         place = fields
+        if isinstance(fields.get("engine"), str):
+            fields["engine"] = _engine(fields["engine"])
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):

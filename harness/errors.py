@@ -11,7 +11,8 @@
     ├── InvalidMeasurement        4   it ran, and the number must not be used
     ├── ScoringFailed             4   a scorer that cannot say whether an answer is right
     └── CellFailed                5   one cell failed, others may stand
-        └── OutOfMemory           5   the model does not fit
+        ├── OutOfMemory           5   the model does not fit
+        └── ServerLost            5   the server that answered is gone, or fails too often
 
 A message holds what happened, the value with its unit, and (`next_step`) what to do about it.
 """
@@ -111,3 +112,7 @@ class CellFailed(HarnessError):
 
 class OutOfMemory(CellFailed):
     """The model, or its context, does not fit into the device's memory."""
+
+
+class ServerLost(CellFailed):
+    """The server ended, stopped answering, or failed more queries than the run allows."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from harness.records import (
+    Asked,
     Channel,
     EngineFacts,
     Finding,
@@ -21,9 +22,15 @@ from harness.records import (
     SamplerStats,
     Score,
     Segment,
+    Served,
     SessionEnd,
     ThinkingSpan,
+    Timeline,
+    TokenWeights,
 )
+
+if TYPE_CHECKING:
+    from harness.records import FloatArray
 
 
 class Clock(Protocol):
@@ -144,6 +151,65 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the device's memory."""
+        ...
+
+
+class LoadEngine(Protocol):
+    """What answers queries whose spans overlap: static batches in this process, or a server under load."""
+
+    def load(self) -> EngineFacts:
+        """Make ready, and say what will answer: bring the model onto its device, or find the server healthy.
+
+        Raises:
+            ModelUnavailable: Missing, gated or unreachable.
+            OutOfMemory: It does not fit.
+            EnvironmentFault: The device or the server cannot be used.
+        """
+        ...
+
+    def render(self, prompt: Prompt, mode: str) -> str:
+        """What the model is given for `prompt` in `mode`: its text where that can be known, else the request."""
+        ...
+
+    def begin(self, asked: Sequence[Asked], *, alone: bool = False) -> None:
+        """Take the queries of one block, to be answered in this order at the engine's load.
+
+        Args:
+            asked: Numbered throughout the session.
+            alone: One after the other instead, as warm-ups are.
+        """
+        ...
+
+    def take(self, timeout_s: float) -> tuple[Served, ...]:
+        """What has been answered or has failed since the last call, in the order of their ends.
+
+        Returns as soon as there is something, or nothing is left to come, or `timeout_s` seconds have passed.
+
+        Raises:
+            ServerLost: The server is gone, or so many queries failed that the run has to stop.
+        """
+        ...
+
+    @property
+    def n_left(self) -> int:
+        """How many of the block have not been taken."""
+        ...
+
+    @property
+    def time_open_s(self) -> float | None:
+        """No query that began before this instant of the session clock is still open; None: none is open at all."""
+        ...
+
+    def stop(self) -> None:
+        """Give up what is still to be sent and what is open: an interruption, or the sensor is lost."""
+        ...
+
+    def warnings(self) -> tuple[Finding, ...]:
+        """What was found to be doubted since the last call."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the model or of the connections."""
         ...
 
 
@@ -270,6 +336,18 @@ class EnergyCurve(Protocol):
         """Half-width of the 95 % interval of `energy_j`, without the board's gain; None: an estimate."""
         ...
 
+    def cumulative_j(self, times_s: FloatArray) -> FloatArray:
+        """E at many instants, in joules from the curve's beginning; flat before it and after its end."""
+        ...
+
+    def instant_half_width_j(self, times_s: FloatArray) -> FloatArray:
+        """Half-width of the 95 % interval of where within its tick the energy of each instant lies."""
+        ...
+
+    def gathered_j2(self, times_s: FloatArray) -> FloatArray:
+        """95 % half-width squared that has gathered from the curve's beginning to each instant, blind time included."""
+        ...
+
     def n_samples(self, time_start_s: float, time_end_s: float) -> int:
         """Readings that fall into the interval."""
         ...
@@ -308,6 +386,22 @@ class RunStore(Protocol):
 
     def append_length(self, length: LengthRecord) -> None:
         """Append one token count and flush it."""
+        ...
+
+    def timelines(self, session: int) -> list[Timeline]:
+        """Of every query that a session under load has sent and that has ended."""
+        ...
+
+    def append_timelines(self, timelines: Sequence[Timeline]) -> None:
+        """Append how queries of one session were served, and flush."""
+        ...
+
+    def weights(self, session: int) -> TokenWeights | None:
+        """What a session's energy was shared by; None: it was not shared by tokens."""
+        ...
+
+    def write_weights(self, weights: TokenWeights) -> None:
+        """Once per session under load, before its first query."""
         ...
 
     def append_interval(self, interval: IntervalRecord) -> None:

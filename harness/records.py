@@ -414,6 +414,106 @@ class FindingCode(StrEnum):
         "The external meter's log could not be aligned with the load, so it says nothing about this run.",
         "Log at least every second, with pauses in the load, on a meter of this machine alone.",
     )
+    SHARED_BY_TOKENS = (
+        "shared_by_tokens",
+        "Queries were in flight together: the energy was shared among them by their tokens, not measured one by one.",
+        "Read it as an attribution; `shared_equal` beside it shows how much the rule decides.",
+    )
+    WEIGHTS_NOT_FITTED = (
+        "weights_not_fitted",
+        "How much more a prompt token costs than an output token is not known here: both weigh the same.",
+        "Give the ratio (`--weights 0.2:1`), or let the warm-up under load be longer.",
+    )
+    QUEUE_NOT_SEEN = (
+        "queue_not_seen",
+        "The server does not say how long a query waited in its queue: its service is taken to begin when it was sent.",
+        "On vLLM, start it with --enable-per-request-metrics; or send no more at once than the server takes.",
+    )
+    NO_STEADY_STATE = (
+        "no_steady_state",
+        "The load never stood at its full height for long enough to have a steady state.",
+        "Ask more prompts (`--num-prompts`), at least ten times the concurrency.",
+    )
+    SERVER_REFUSED = (
+        "server_refused",
+        "The server did not take the query: nothing listened, or it answered with an error.",
+        "The detail has its words; the server's own log says more.",
+    )
+    RATE_LIMITED = (
+        "rate_limited",
+        "The server answered 429: it had too much to do.",
+        "Lower `--concurrency` or `--request-rate`.",
+    )
+    TIMED_OUT = (
+        "timed_out",
+        "The server did not answer in time.",
+        "Raise `--request-timeout`, or lower the load.",
+    )
+    STREAM_CUT = (
+        "stream_cut",
+        "The server's answer broke off before it was complete.",
+        "See the server's own log; what came is not an answer.",
+    )
+    NO_USAGE = (
+        "no_usage",
+        "The server did not say how many tokens it read and wrote.",
+        "Use a server that reports usage while streaming, or name the model's tokenizer (`--tokenizer`).",
+    )
+    TOKENS_BY_TOKENIZER = (
+        "tokens_by_tokenizer",
+        "Tokens were counted by the tokenizer that was named, because the server does not report them.",
+        "Check that the tokenizer is the served model's.",
+    )
+    USAGE_DISAGREES = (
+        "usage_disagrees",
+        "The tokens that arrived are not as many as the server says it wrote.",
+        "The server's number is taken; see the detail.",
+    )
+    THINKING_TOKENS_BY_CHUNKS = (
+        "thinking_tokens_by_chunks",
+        "The server does not count thinking tokens: the output tokens were divided by the chunks that held thinking.",
+        "Name the model's tokenizer (`--tokenizer`) for a count.",
+    )
+    PROMPT_CACHED = (
+        "prompt_cached",
+        "The server had parts of the prompts in its cache, and did not compute them again.",
+        "Leave the cache off (`--prompt-cache off`, the default), or state it with the result.",
+    )
+    CACHE_NOT_CONTROLLED = (
+        "cache_not_controlled",
+        "The server neither takes a switch for its prompt cache nor says what it had in it.",
+        "Start it with its prompt cache off (vLLM: --no-enable-prefix-caching; SGLang: --disable-radix-cache).",
+    )
+    SERVED_NOT_KNOWN = (
+        "served_not_known",
+        "The server does not say which weights it serves, or in which precision.",
+        "Let harness start it (`--serve`), or name the directory (`--weights-dir`).",
+    )
+    BOARDS_BY_POWER = (
+        "boards_by_power",
+        "The server's processes are not visible from here: its boards are those whose power rose during one query.",
+        "Check them, and name them yourself if they are wrong (`--meter-gpus`).",
+    )
+    SERVER_LOST = (
+        "server_lost",
+        "The server ended, or stopped answering, before the run did.",
+        "See its log, then resume the run: exactly the queries that are missing run again.",
+    )
+    LENGTHS_NOT_HELD = (
+        "lengths_not_held",
+        "The output is not as long as the recorded length that it was to have.",
+        "Use an engine that can force lengths: transformers, vLLM, llama.cpp.",
+    )
+    HOST_BOUND = (
+        "host_bound",
+        "The GPU was idle for much of the time: the host decides these joules, not the board.",
+        "Compare engines or precisions at a load that keeps the board busy.",
+    )
+    POWER_LIMIT_SET = (
+        "power_limit_set",
+        "The board's power limit was lowered for this cell, and set back afterwards.",
+        "State the limit with the result.",
+    )
     TINY_MODEL_ON_GPU = (
         "tiny_model_on_gpu",
         "The embedded model is far too small for a GPU: the joules show mostly idle power.",
@@ -527,10 +627,12 @@ class ThinkingSpan:
 class EngineOptions(Record):
     """How the model is executed. The executed facts are in `EngineFacts`."""
 
-    name: str = "transformers"
-    device: str = Field(description="cuda or cpu")
+    name: str = Field(default="transformers", description="transformers, in this process, or openai: a server's API")
+    device: str = Field(description="cuda or cpu; of a server: served")
     attention: str = "default"
+    compile: bool = Field(default=False, description="the forward pass goes through torch.compile")
     n_threads: int | None = Field(default=None, description="asked for; None: a core less than there are, on a CPU")
+    serve: tuple[str, ...] = Field(default=(), description="the command that starts the server; empty: it was running")
 
 
 class Cell(Record):
@@ -559,7 +661,19 @@ class Cell(Record):
     warm_up: bool = Field(default=True, description="False only where a protocol has none")
     scorer: str | None = Field(default=None, description="the user's own scorer and the sha256 of its file")
     seed: int
-    batch_size: int = 1
+    batch_size: int = Field(default=1, description="of static batches: rows that are generated together")
+    concurrency: int | None = Field(
+        default=None, description="closed loop: so many queries in flight at a server; None: no such load"
+    )
+    request_rate_per_second: float | None = Field(
+        default=None, description="open loop: queries arrive at random (Poisson), so many a second"
+    )
+    prompt_cache: Literal["off", "on"] = Field(
+        default="off", description="of a server: whether a prompt may find parts of itself computed already"
+    )
+    lengths: str | None = Field(
+        default=None, description="sha256 of recorded output lengths that are forced; None: each answer ends itself"
+    )
     lengths_batch_size: int | None = Field(
         default=None, description="two-phase: the batch in which the token counts of all prompts were found"
     )
@@ -570,6 +684,11 @@ class Cell(Record):
     def cell_id(self) -> str:
         """Directory name: the model, then the first 12 digits of the hash of everything."""
         return f"{slug(self.model)}-{content_hash(self)}"
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether queries are in flight together, so that their energy has to be shared."""
+        return self.batch_size > 1 or (self.concurrency or 1) > 1 or self.request_rate_per_second is not None
 
     def model_of(self, mode: str) -> str:
         """The checkpoint that answers in `mode`."""
@@ -782,6 +901,22 @@ class Generation:
         return self.phases[-1].time_end_s
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One query of a load, as it is handed to what answers it."""
+
+    number: int
+    """Of all queries that the session sends, from 0."""
+    index: int
+    """The prompt's position in the run."""
+    prompt: Prompt
+    mode: str
+    max_new_tokens: int
+    seed: int
+    n_forced_tokens: int | None = None
+    """The answer is to have exactly so many tokens; None: it ends by itself."""
+
+
 class PhaseReading(Record):
     """One phase's share of a query. Phases of a query add up to it exactly."""
 
@@ -819,6 +954,12 @@ class Reading(Record):
     energy_tail_j: float | None = Field(
         default=None, description="above idle, from the end to the next query; not part of the interval's energy"
     )
+    energy_shared_equal_j: float | None = Field(
+        default=None, description="of a shared interval: its energy if all in flight got the same of every instant"
+    )
+    duration_share_s: float | None = Field(
+        default=None, description="of a shared interval: its share of the time, which carries its share of idle power"
+    )
 
     @property
     def duration_s(self) -> float:
@@ -853,6 +994,73 @@ class Output(Record):
     text_sha256: str | None = None
 
 
+class Timeline(Record):
+    """When one query that was in flight with others made progress: one line of `timelines.jsonl`.
+
+    It is written when the query ends, before anybody's energy is known: who was in flight with it needs it too. A chunk
+    of output tokens came to be between the chunk before it (the first: the start of service) and its own instant.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    session: int
+    number: int = Field(description="of the query among all that the session sent, from 0")
+    prompt_id: str
+    mode: str
+    time_sent_s: float = Field(description="when the client sent it")
+    time_start_s: float = Field(description="when its service began: when it left the server's queue, if that is known")
+    time_first_token_s: float | None = Field(description="None: no token came")
+    time_end_s: float = Field(description="when the last of it had come, or it had failed")
+    n_prompt_tokens: int | None
+    n_cached_tokens: int | None = Field(default=None, description="of the prompt's, not computed again; None: unknown")
+    time_chunk_s: tuple[float, ...] = Field(description="the first is the first token's")
+    n_chunk_tokens: tuple[int, ...] = Field(description="output tokens of each chunk")
+
+    @property
+    def n_output_tokens(self) -> int:
+        """Over all chunks."""
+        return sum(self.n_chunk_tokens)
+
+
+class Service(Record):
+    """How one query was served, as its client saw it. Latencies count from the sending, queue included."""
+
+    number: int = Field(description="of its timeline in the session")
+    time_sent_s: float
+    duration_first_token_s: float | None = Field(description="TTFT: to the first token; None: none came")
+    duration_per_output_token_s: float | None = Field(description="TPOT: mean of those after the first")
+    duration_queued_s: float | None = Field(default=None, description="in the server's queue, as the server says")
+    n_chunks: int
+    n_cached_tokens: int | None = Field(default=None, description="of the prompt's; None: the server does not say")
+    status: int | None = Field(default=None, description="of HTTP; None: no answer, or no server")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """One query of a load that has been answered, or has failed."""
+
+    asked: Asked
+    generation: Generation | None
+    """None: it failed, and the findings say how."""
+    timeline: Timeline
+    """Of a failed query too: it was in flight."""
+    service: Service
+    findings: tuple[Finding, ...] = ()
+
+
+class TokenWeights(Record):
+    """What a prompt token weighs against an output token when energy is shared: joules each, or any multiple."""
+
+    schema_version: int = SCHEMA_VERSION
+    session: int
+    prompt: float = Field(ge=0)
+    output: float = Field(ge=0)
+    source: Literal["fitted", "given", "equal"] = Field(
+        description="fitted to the warm-up under this load, given by the user, or 1:1 for want of better"
+    )
+    ratio_half_width: float | None = Field(default=None, description="of prompt / output, where it was fitted")
+    n_windows: int | None = Field(default=None, description="stretches of the warm-up behind the fit")
+
+
 class QueryRecord(Record):
     """One line of `queries.jsonl`: one prompt in one mode."""
 
@@ -869,6 +1077,7 @@ class QueryRecord(Record):
     score: Score | None = Field(description="None where the prompt has no reference or the query failed")
     readings: tuple[Reading, ...]
     findings: tuple[Finding, ...] = ()
+    service: Service | None = Field(default=None, description="how it was served; None: it ran alone in this process")
 
     @property
     def duration_s(self) -> float:
@@ -992,7 +1201,7 @@ class IntervalRecord(Record):
 
     schema_version: int = SCHEMA_VERSION
     session: int
-    name: str = Field(description="start_up, load, warm_up, idle_before, lengths, gap, idle_after")
+    name: str = Field(description="start_up, load, warm_up, idle_before, lengths, gap, serving, idle_after")
     time_start_s: float
     time_end_s: float
     readings: tuple[Reading, ...]
@@ -1001,23 +1210,37 @@ class IntervalRecord(Record):
 # ------------------------------------------------------------------------------- what must be recorded
 
 
+class ServerFacts(Record):
+    """The server that answered, as far as it says what it is."""
+
+    kind: str = Field(description="vllm, llama.cpp, transformers, sglang, ollama, tgi, or unknown")
+    version: str | None
+    model: str = Field(description="the name that it serves the model by")
+    base_url: str = Field(description="without credentials")
+    command: tuple[str, ...] = Field(default=(), description="that started it; empty: it was running")
+    boards_by: Literal["processes", "power", "user", "none"] = Field(
+        default="none", description="how its boards were found"
+    )
+
+
 class EngineFacts(Record):
     """What the engine really did with the model, read off the loaded model."""
 
     device_name: str
     device_uuids: tuple[str, ...] = Field(description="NVML UUIDs of the boards that hold the model")
     revision: str
-    n_parameters: int
-    bytes_per_parameter: float
-    executed_precision: str
-    requested_precision: str
+    n_parameters: int | None = Field(description="None: a server that does not say, as with the rest")
+    bytes_per_parameter: float | None
+    executed_precision: str | None
+    requested_precision: str | None
     layer_classes: dict[str, int]
-    attention: str
+    attention: str | None
     context_length: int | None
-    weights_format: str
+    weights_format: str | None
     remote_code_commit: str | None = None
     generation_config: dict[str, Any]
     n_threads: int | None = None
+    server: ServerFacts | None = Field(default=None, description="None: the model ran in this process")
 
 
 class SamplerStats(Record):

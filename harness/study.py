@@ -33,7 +33,8 @@ from harness.wiring.session import measure, sampled_boards, store_for
 SPEC_NAME = "run.yaml"
 FIXED = (
     *("model", "mode", "reasoning", "prompts", "max_new_tokens", "protocol", "scorer", "seed", "repeats"),
-    *("until_ci", "two_phase", "batch_size"),
+    *("until_ci", "two_phase", "batch_size", "concurrency", "request_rate", "serve", "prompt_cache", "lengths"),
+    *("weights", "tokenizer"),
     *("dtype", "quantization", "trust_remote_code", "engine"),
 )
 """What a cell is made of; a resume cannot change it."""

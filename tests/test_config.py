@@ -92,7 +92,9 @@ def test_an_unknown_protocol_is_refused_with_the_nearest(name: str, nearest: str
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ({"batch_size": 8}, "--batch-size is of the token counts of --two-phase"),
+        ({"engine": "openai"}, "--engine openai needs a server"),
+        ({"concurrency": "8"}, "--concurrency is a load on a server"),
+        ({"batch_size": 8, "until_ci": "5%"}, "--until-ci looks between queries that run alone"),
         ({"two_phase": True, "until_ci": "5%"}, "--two-phase"),
         ({"protocol": "aies-v2", "two_phase": True}, "--two-phase: that would not be aies-v2 any more"),
         ({"protocol": "aies-v2", "until_ci": "5%"}, "--until-ci: that would not be aies-v2 any more"),

@@ -217,6 +217,7 @@ def test_a_batch_with_a_prompt_that_does_not_fit_is_refused(loaded: LoadedEngine
 def test_the_facts_are_complete_and_can_be_written(loaded: LoadedEngine) -> None:
     facts = loaded.facts
     assert facts.context_length == CONTEXT_LENGTH
+    assert facts.n_parameters is not None
     assert facts.n_parameters > 0
     assert EngineFacts.model_validate_json(facts.model_dump_json()) == facts
 

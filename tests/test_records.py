@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from harness import records
 from harness.records import Board, Estimate, Finding, FindingCode, Site, content_hash, slug
 
-UNITS = ("_s", "_j", "_w", "_wh", "_kwh", "_bytes", "_per_parameter", "_per_1000")
+UNITS = ("_per_second", "_s", "_j", "_w", "_wh", "_kwh", "_bytes", "_per_parameter", "_per_1000")
 DIMENSIONLESS = {
     "Estimate": {"value", "low", "high", "half_width_reading", "half_width_runs", "half_width_gain"},  # of its owner
     "Sample": {"value"},  # its channel's quantity names the unit
@@ -29,6 +29,7 @@ DIMENSIONLESS = {
     "AccuracyDifference": {"p_value"},
     "EnergyLaw": {"residual_relative_sd"},
     "RunManifest": {"until_ci"},  # relative
+    "TokenWeights": {"prompt", "output", "ratio_half_width"},  # relative to each other
     "Sampling": {"temperature", "top_p", "repetition_penalty"},
     "Stopping": {"target", "looks"},  # relative
     "TwoPhaseMode": {"prompt_tokens", "output_tokens", "held_out_deviation", "held_out_limit"},  # counts, relative

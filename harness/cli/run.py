@@ -17,6 +17,7 @@ examples:
   harness run --model ./my-model --prompts my.jsonl  your model, your prompts
   harness run --mode off,budget:64,on --until-ci 5%  a thinking budget as well; stop once the ratio is known to 5 %
   harness run --model qwen3-8b --protocol aies-v2    somebody else's way to measure, to be set beside their numbers
+  harness run --engine openai --base-url http://127.0.0.1:8000/v1 --model NAME --concurrency 1,8,32
   harness run study.yaml --seed 7                    a run file; flags win over it
   harness run --resume latest                        complete a run that was stopped or killed
 """
@@ -60,7 +61,24 @@ def add_parser(subparsers: Subparsers) -> None:
     enough.add_argument(
         "--two-phase", action="store_true", help="all prompts' token counts times a measured energy law"
     )
-    enough.add_argument("--batch-size", type=int, metavar="N", help="of the token counts of --two-phase")
+    load = parser.add_argument_group("several queries at once")
+    load.add_argument("--batch-size", type=int, metavar="N", help="static batches (or those of --two-phase)")
+    load.add_argument("--concurrency", metavar="1,8,32", help="queries in flight at a server; each makes a cell")
+    load.add_argument("--request-rate", metavar="R,...", help="queries a second, at random (Poisson), instead")
+    load.add_argument("--weights", metavar="P:O", help="a prompt token against an output token (default: fitted)")
+    load.add_argument(
+        "--lengths", metavar="natural|replay:RUN", help="force the output lengths that RUN recorded, prompt by prompt"
+    )
+    server = parser.add_argument_group("a server, instead of the model in this process")
+    server.add_argument("--engine", metavar="NAME", help="transformers (default), or openai for a server's API")
+    server.add_argument("--base-url", metavar="URL", help="of a server on this node: http://127.0.0.1:8000/v1")
+    server.add_argument("--serve", metavar="'CMD'", help="start it, wait until it is healthy, stop it afterwards")
+    server.add_argument("--prompt-cache", metavar="off|on", help="let prompts find parts of themselves computed")
+    server.add_argument("--tokenizer", metavar="DIR|ID", help="of the served model, where the server counts no tokens")
+    server.add_argument("--weights-dir", metavar="DIR", help="where the served model's weights lie, to pin them")
+    server.add_argument("--request-timeout", dest="request_timeout_s", type=float, metavar="S", help="default: 600")
+    server.add_argument("--serve-timeout", dest="serve_timeout_s", type=float, metavar="S", help="default: 900")
+    server.add_argument("--max-failures", metavar="10%%", help="stop a load when more than this share has failed")
     how = parser.add_argument_group("how it is run")
     how.add_argument("--dtype", metavar="D", help="auto, float32, bfloat16, float16")
     how.add_argument("--quantization", metavar="Q", help="none, int8, int4, fp8")

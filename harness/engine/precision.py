@@ -113,9 +113,9 @@ def executed_precision(bytes_by_storage: Mapping[str, int], quantization: Mappin
     return "fp8" if storage.startswith("float8") else storage
 
 
-def precision_finding(requested: str, executed: str) -> Finding | None:
-    """A `PRECISION_FALLBACK` where the two differ; None where they agree."""
-    if plain_word(requested) == plain_word(executed):
+def precision_finding(requested: str | None, executed: str | None) -> Finding | None:
+    """A `PRECISION_FALLBACK` where the two differ; None where they agree, or one is not known."""
+    if requested is None or executed is None or plain_word(requested) == plain_word(executed):
         return None
     return Finding(
         code=FindingCode.PRECISION_FALLBACK, detail=f"asked for {requested}, executed {plain_word(executed)}"

@@ -16,7 +16,7 @@ import errno
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -41,6 +41,8 @@ from harness.records import (
     RunManifest,
     Segment,
     SessionEnd,
+    Timeline,
+    TokenWeights,
 )
 from harness.store import columns, segments
 from harness.store.lines import whole_bytes
@@ -206,6 +208,25 @@ class RunDirectory:
         """Append one token count and flush it."""
         _append(self.path / "lengths.jsonl", length)
 
+    def timelines(self, session: int) -> list[Timeline]:
+        """Of every query that a session under load has sent and that has ended."""
+        return _read_lines(self._session(session) / "timelines.jsonl", Timeline)
+
+    def append_timelines(self, timelines: Sequence[Timeline]) -> None:
+        """Append how queries of one session were served, and flush."""
+        if timelines:
+            _append(self._session(timelines[0].session) / "timelines.jsonl", *timelines)
+
+    def weights(self, session: int) -> TokenWeights | None:
+        """What a session's energy was shared by; None: it was not shared by tokens."""
+        path = self._session(session) / "weights.json"
+        return _read_json(path, TokenWeights) if path.exists() else None
+
+    def write_weights(self, weights: TokenWeights) -> None:
+        """Once per session under load, before its first query."""
+        with writing(self.path):
+            _write_new(self._session(weights.session) / "weights.json", weights.model_dump_json(indent=1) + "\n")
+
     def append_interval(self, interval: IntervalRecord) -> None:
         """Append one final interval and flush it."""
         _append(self._session(interval.session) / "intervals.jsonl", interval)
@@ -343,8 +364,9 @@ def _record(line: bytes, kind: type[RecordType], path: Path, where: str) -> Reco
         raise SchemaError(f"{path}, {where} is damaged: {error}", "Restore it from a copy of the run.") from error
 
 
-def _append(path: Path, record: Record) -> None:
-    line = record.model_dump_json(exclude_defaults=False, exclude_none=False) + "\n"
+def _append(path: Path, *records: Record) -> None:
+    lines = (record.model_dump_json(exclude_defaults=False, exclude_none=False) + "\n" for record in records)
+    line = "".join(lines)
     with writing(path), path.open("ab", buffering=0) as file:
         whole = file.tell()
         try:

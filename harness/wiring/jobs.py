@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -95,9 +96,12 @@ def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntr
         source=entry.source,
         revision=_revision(source, entry),
         engine=EngineOptions(
+            name=spec.engine.name,
             device=device.partition(":")[0],
             attention=spec.engine.attention,
+            compile=spec.engine.compile,
             n_threads=spec.engine.n_threads,
+            serve=tuple(shlex.split(spec.serve or "")),
         ),
         dtype=protocol.dtype if spec.dtype == "auto" else spec.dtype,
         quantization=spec.quantization,
@@ -116,6 +120,8 @@ def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntr
         warm_up=protocol.warm_up,
         scorer=scorer_identity(spec.scorer) if spec.scorer is not None else None,
         seed=spec.seed,
+        batch_size=1 if spec.two_phase else spec.batch_size or 1,
+        prompt_cache=spec.prompt_cache,
         lengths_batch_size=(spec.batch_size or LENGTHS_BATCH_SIZE) if spec.two_phase else None,
     )
     for mode in cell.modes:
@@ -131,7 +137,7 @@ def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntr
             )
     jobs = [
         Job(
-            cell=cell.model_copy(update={"repeat": repeat}),
+            cell=cell.model_copy(update={"repeat": repeat, **load}),
             entry=entry,
             reasoning=FamilyReasoning(subject.reasoning),
             prompt_set=prompt_set,
@@ -141,6 +147,7 @@ def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntr
             pair_reasoning=FamilyReasoning(subject.pair_reasoning) if subject.pair else None,
         )
         for repeat in range(spec.repeats)
+        for load in _loads(spec)
     ]
     n_alone = math.ceil(N_ONE_BY_ONE / len(cell.modes))
     if spec.two_phase and jobs and jobs[0].n_prompts < 2 * n_alone:
@@ -149,6 +156,15 @@ def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntr
             f"Leave it out, or ask at least {2 * n_alone} (--num-prompts).",
         )
     return jobs
+
+
+def _loads(spec: RunSpec) -> list[dict[str, object]]:
+    """The loads of a run, each as fields of its cell."""
+    if not spec.is_served:
+        return [{}]
+    if spec.request_rate:
+        return [{"request_rate_per_second": rate} for rate in spec.request_rate]
+    return [{"concurrency": concurrency} for concurrency in spec.concurrency or (1,)]
 
 
 def _resumed(spec: RunSpec, device: str, catalogue: Catalogue, cell: Cell) -> Job:

@@ -60,6 +60,19 @@ class Curve:
         start_j, end_j = np.interp([time_start_s, time_end_s], self.time_s, self.energy_total_j)
         return float(end_j - start_j)
 
+    def cumulative_j(self, times_s: FloatArray) -> FloatArray:
+        """E at many instants, in joules from the curve's beginning; flat before it and after its end."""
+        start_j = float(self.energy_total_j[0])
+        return np.interp(times_s, self.time_s, self.energy_total_j) - start_j
+
+    def instant_half_width_j(self, times_s: FloatArray) -> FloatArray:
+        """Half-width of the 95 % interval of where within its tick the energy of each instant lies."""
+        return np.interp(times_s, self.time_s, self.half_width_at_j)
+
+    def gathered_j2(self, times_s: FloatArray) -> FloatArray:
+        """95 % half-width squared that has gathered from the curve's beginning to each instant, blind time included."""
+        return np.interp(times_s, self.time_s, self.variance_total_j2 + self.variance_blind_j2)
+
     def half_width_j(self, time_start_s: float, time_end_s: float) -> float | None:
         """Half-width of the 95 % interval of `energy_j`, blind time included.
 

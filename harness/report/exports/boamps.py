@@ -126,8 +126,10 @@ def _algorithm(mode: ExportMode) -> dict[str, object]:
     if version is not None:
         algorithm["frameworkVersion"] = version
     if engine is not None:
-        algorithm["parametersNumber"] = engine.n_parameters / PARAMETERS_PER_BILLION
-        algorithm["quantization"] = PRECISIONS.get(engine.executed_precision, engine.executed_precision)
+        if engine.n_parameters is not None:
+            algorithm["parametersNumber"] = engine.n_parameters / PARAMETERS_PER_BILLION
+        if engine.executed_precision is not None:
+            algorithm["quantization"] = PRECISIONS.get(engine.executed_precision, engine.executed_precision)
     return algorithm
 
 
