@@ -180,7 +180,7 @@ class RunSpec(Record):
         else:
             if (self.base_url is None) == (self.serve is None):
                 raise UsageError(
-                    "--engine openai needs a server: one that runs (--base-url), or a command that starts it (--serve).",
+                    "--engine openai needs a server: one that runs (--base-url), or what starts it (--serve).",
                     "--base-url http://127.0.0.1:8000/v1, or --serve 'vllm serve MODEL --port 8000'.",
                 )
             if len(given) == 2:

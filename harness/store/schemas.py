@@ -37,6 +37,18 @@ READING = _struct(
     energy_net_j=NUMBER,
     energy_net_half_width_j=NUMBER,
     energy_tail_j=NUMBER,
+    energy_shared_equal_j=NUMBER,
+    duration_share_s=NUMBER,
+)
+SERVICE = _struct(
+    number=COUNT,
+    time_sent_s=NUMBER,
+    duration_first_token_s=NUMBER,
+    duration_per_output_token_s=NUMBER,
+    duration_queued_s=NUMBER,
+    n_chunks=COUNT,
+    n_cached_tokens=COUNT,
+    status=COUNT,
 )
 
 
@@ -70,6 +82,7 @@ def query(sizes: tuple[str, ...] = SIZES) -> pa.Schema:
             "score": _struct(correct=TRUTH, extracted=TEXT),
             "readings": pa.list_(READING),
             "findings": pa.list_(FINDING),
+            "service": SERVICE,
         }
     )
 
@@ -91,6 +104,7 @@ REQUIRED = {
     "interval": ("name",),
     "output": ("sizes", "finish_reason", "rendered_prompt_sha256"),
     "score": ("correct",),
+    "service": ("number", "time_sent_s", "n_chunks"),
     "reading": (
         *("device", "boundary", "method", "attribution", "time_start_s", "time_end_s"),
         *("n_samples", "phases", "findings"),
