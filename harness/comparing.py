@@ -8,6 +8,7 @@ Knows what is on disk, the analysis and the report. Must not know how a line is 
 from __future__ import annotations
 
 import math
+import shlex
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +17,11 @@ from pathlib import Path
 from harness.analysis.comparison import compare, effort
 from harness.analysis.estimates import Gains, gains_of
 from harness.analysis.figures import Figures, figures_in
+from harness.analysis.pooled import mean_of_repeats
 from harness.analysis.sequential import inflation, widened_comparison
+from harness.analysis.serving.serving import load_words
 from harness.errors import ExitCode, UsageError
-from harness.publish import Account, accounts, shown_on_page
+from harness.publish import Account, accounts, flying_of, shown_on_page
 from harness.records import Cell, Comparison, Estimate, Finding, FindingCode, ModeSummary, RunManifest, Summary
 from harness.reference.report import TableName, reference_report
 from harness.report.compared import not_as_called
@@ -27,6 +30,7 @@ from harness.report.leads import match_lead, modes_lead, subjects_lead
 from harness.report.page import Lead, PageCell, render_page
 from harness.report.receipt import notices_of
 from harness.report.reference_lead import reference_lead
+from harness.report.serving.loads import loads_leads
 from harness.report.wording import models
 from harness.store.run_directory import writing
 
@@ -44,6 +48,8 @@ class Side:
     label: str
     run: Path
     account: Account
+    repeats: Sequence[Account] = ()
+    """Whose means are compared, its own account among them; empty: it stands for itself."""
 
     @property
     def summary(self) -> Summary:
@@ -181,6 +187,10 @@ def _revisions(cell: Cell) -> str:
 def _words(value: object) -> str:
     if value is None or value == {}:
         return "none"
+    if value == ():
+        return "none"
+    if isinstance(value, tuple):
+        return shlex.join(str(each) for each in value)
     if isinstance(value, dict):
         return ", ".join(f"{name} {each}" for name, each in value.items())
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
@@ -210,6 +220,11 @@ def _refusal(base: Side, other: Side) -> str | None:
     two_phase = [side.label for side in (base, other) if side.summary.two_phase is not None]
     if two_phase:
         return f"Two-phase runs measure few queries, chosen for their lengths: {' and '.join(two_phase)} has no sample."
+    loads = (load_words(base.cell), load_words(other.cell))
+    if loads[0] != loads[1] and models(base.cell) != models(other.cell):
+        return (
+            f"Two models under two loads ({loads[0]} and {loads[1]}): their ratio would be of both. Measure one load."
+        )
     if not _shared_modes(base, other):
         modes = (", ".join(base.cell.modes), ", ".join(other.cell.modes))
         return f"They have no mode in common: {base.label} has {modes[0]}, {other.label} has {modes[1]}."
@@ -244,6 +259,23 @@ def _comparisons(base: Side, other: Side) -> dict[str, Comparison]:
         )
         for mode in _shared_modes(base, other)
     }
+
+
+def _load_notes(base: Side, other: Side) -> Iterator[str]:
+    """What joules that were shared mean for a comparison."""
+    sides = [side for side in (base, other) if side.cell.overlaps]
+    if len(sides) == 1:
+        alone = base if sides[0] is other else other
+        yield (
+            f"The joules of {sides[0].label} are shares by tokens ({load_words(sides[0].cell)}); "
+            f"those of {alone.label} are measured query by query. "
+            "The ratio is of both, with ramp and drain of the load in it."
+        )
+    elif len(sides) == 2:
+        yield (
+            "The joules of both are shares by tokens, ramp and drain of the load in them. Neighbours are not "
+            "independent, so the interval over prompts may hold less."
+        )
 
 
 def _inflation(side: Side) -> float:
@@ -291,8 +323,8 @@ class _Figures:
 
     @classmethod
     def of(cls, side: Side) -> _Figures:
-        figures = figures_in(side.account.results.columns, side.summary.headline)
-        by_mode = {mode: figures.in_mode(mode) for mode in figures.mode.names}
+        each = [figures_in(one.results.columns, side.summary.headline) for one in side.repeats or (side.account,)]
+        by_mode = {mode: mean_of_repeats([one.in_mode(mode) for one in each]) for mode in each[0].mode.names}
         channels = () if side.manifest is None else side.manifest.channels
         return cls(site_id=side.summary.site_id, by_mode=by_mode, gains=gains_of(channels))
 
@@ -311,6 +343,11 @@ class _Figures:
 def subject_leads(sides: Sequence[Side]) -> list[Lead]:
     """The cells behind the letters; nothing where there is one."""
     return [subjects_lead([(side.label, side.summary) for side in sides])] if len(sides) > 1 else []
+
+
+def load_leads(sides: Sequence[Side]) -> list[Lead]:
+    """Models that were measured under several loads; nothing where none was."""
+    return loads_leads([side.summary for side in sides])
 
 
 def mode_leads(sides: Sequence[Side]) -> list[Lead]:
@@ -386,6 +423,7 @@ def write_page(path: Path, sides: Sequence[Side], leads: Sequence[Lead]) -> None
                 label=side.label if len(sides) > 1 else "",
                 lengths=results.lengths,
                 number=side.account.number,
+                flying=[flying_of(load) for load in side.account.loads],
             )
         )
     title = " and ".join(dict.fromkeys(side.run.name for side in sides))
@@ -417,6 +455,7 @@ def _notes(match: Match) -> Iterator[str]:
         )
     if not all(_inflation(side) == 1 for side in (match.base, match.other)):
         yield "A run could stop as soon as its interval was narrow enough: the intervals are widened for it."
+    yield from _load_notes(match.base, match.other)
     caps = {mode: (match.base.cell.cap(mode), match.other.cell.cap(mode)) for mode in match.comparisons}
     unequal = {mode: pair for mode, pair in caps.items() if pair[0] != pair[1]}
     if unequal:

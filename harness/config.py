@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar, get_args
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -75,6 +75,50 @@ def _numbers(value: object) -> object:
     return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else _listed(value)
 
 
+class Variant(Record):
+    """What one of several variants of a model changes of the run; None: as the run has it."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
+    quantization: str | None = None
+    attention: str | None = None
+    compile: bool | None = None
+    model: str | None = Field(default=None, description="another checkpoint: distilled, pruned, a mixture of experts")
+    engine: Literal["transformers", "openai"] | None = None
+    base_url: str | None = None
+    serve: str | None = None
+    tokenizer: str | None = None
+    weights_dir: str | None = None
+    power_limit_w: Annotated[float, Field(gt=0)] | None = None
+    batch_size: PositiveInt | None = None
+    concurrency: PositiveInt | None = None
+
+
+def _variants(value: object) -> object:
+    """`["bf16:dtype=bfloat16", ...]` and `{bf16: {dtype: bfloat16}, ...}` are the same."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return {name: {} if fields is None else fields for name, fields in value.items()} if _is_map(value) else value
+    variants: dict[str, dict[str, str]] = {}
+    for text in value:
+        name, _, rest = str(text).partition(":")
+        if name in variants:
+            raise ValueError(f"two variants are called {name}")
+        variants[name] = {}
+        # A command or an address may hold commas; a comma before `key=` parts two keys.
+        for part in filter(None, re.split(r",(?=[A-Za-z_-]+=)", rest)):
+            key, equals, each = part.partition("=")
+            if not equals:
+                raise ValueError("write NAME:key=value,key=value")
+            variants[name][key.strip().replace("-", "_")] = each
+    return variants
+
+
+def _is_map(value: object) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(value, Mapping)
+
+
+Variants = Annotated[dict[str, Variant], BeforeValidator(_variants)]
 Concurrencies = Annotated[tuple[PositiveInt, ...], BeforeValidator(_numbers)]
 Rates = Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_numbers)]
 
@@ -112,6 +156,13 @@ class RunSpec(Record):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     quantization: str = "none"
+    power_limit_w: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="set on the metered boards for the run, and set back afterwards"
+    )
+    variants: Variants = Field(default={}, description="each makes a cell: what it changes, by its name")
+    variant_cells: dict[str, tuple[str, ...]] = Field(
+        default={}, description="ids of the cells of each variant; set by the run"
+    )
     accept_precision: bool = False
     device: str = "auto"
     trust_remote_code: bool = False
@@ -146,7 +197,10 @@ class RunSpec(Record):
         for name in ("model", "mode"):
             if getattr(self, name) == ():
                 raise UsageError(f"--{name} names nothing.", "Leave it out, or write --mode off,on.")
-        self._check_load()
+        if self.variants:
+            self._check_variants()
+        else:  # otherwise asked of each variant
+            self._check_load()
         if self.two_phase and self.until_ci is not None:
             raise UsageError(
                 "--two-phase counts the tokens of every prompt, so it cannot stop before the last (--until-ci).",
@@ -159,6 +213,35 @@ class RunSpec(Record):
                     f"Leave it out, or use --protocol {PAIRED}. `harness protocols {self.protocol}` has the rest.",
                 )
         return self
+
+    def _check_variants(self) -> None:
+        """Refuse variants that could not be told apart, or compared.
+
+        Raises:
+            UsageError: One variant, a name that is none, or several models, loads or phases.
+        """
+        if len(self.variants) < 2:
+            raise UsageError("One variant is compared with nothing.", "Name another --variant, or leave it out.")
+        for name in self.variants:
+            if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,23}", name) is None:
+                raise UsageError(
+                    f"{name!r} does not name a variant.", "Use up to 24 letters, digits, dots, dashes: bf16."
+                )
+        if len(self.model) > 1:
+            raise UsageError(
+                "Variants are of one model, and --model names several.",
+                "Write them as variants: --variant small:model=NAME.",
+            )
+        if len(self.concurrency) > 1 or len(self.request_rate) > 1:
+            raise UsageError(
+                "Variants are compared at one load, and several are asked for.",
+                "Run once per load, or write the loads as variants: --variant c8:concurrency=8.",
+            )
+        if self.two_phase:
+            raise UsageError(
+                "--two-phase measures queries that were chosen for their lengths: variants cannot be compared by them.",
+                "Leave it out.",
+            )
 
     def _check_load(self) -> None:
         """Refuse loads and servers that cannot be meant.
@@ -178,10 +261,15 @@ class RunSpec(Record):
                     "Add --engine openai, or use --batch-size.",
                 )
         else:
-            if (self.base_url is None) == (self.serve is None):
+            if self.base_url is None and self.serve is None:
                 raise UsageError(
                     "--engine openai needs a server: one that runs (--base-url), or what starts it (--serve).",
                     "--base-url http://127.0.0.1:8000/v1, or --serve 'vllm serve MODEL --port 8000'.",
+                )
+            if "model" not in self.model_fields_set:
+                raise UsageError(
+                    "Which of its models is the server to be asked for?",
+                    "--model NAME, by the name that it serves it by; its /v1/models lists them.",
                 )
             if len(given) == 2:
                 raise UsageError("--concurrency and --request-rate are two loads.", "Leave one of them out.")
@@ -356,6 +444,18 @@ def load_run_spec(file: str | None, flags: Mapping[str, Any], overrides: tuple[s
     return validated(RunSpec, fields, file or "the command line")
 
 
+def variant_cells(file: Path) -> dict[str, tuple[str, ...]]:
+    """The cells of each variant of a run, by its run file, in the order in which the variants were named.
+
+    The rest of the file is not looked at: what was measured can be read whatever else a version knows of.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    found = load_yaml(file).get("variant_cells")
+    return {str(name): tuple(ids) for name, ids in found.items()} if isinstance(found, dict) else {}
+
+
 def validated(kind: type[RecordType], fields: object, where: str) -> RecordType:
     """A record from untrusted fields, with errors in the user's words.
 
@@ -371,7 +471,8 @@ def validated(kind: type[RecordType], fields: object, where: str) -> RecordType:
         if first["type"] == "extra_forbidden":
             place: Any = kind
             for part in first["loc"][:-1]:
-                annotation = place.model_fields[part].annotation if isinstance(part, str) else None
+                known = place.model_fields.get(part) if isinstance(part, str) else None
+                annotation = None if known is None else known.annotation
                 for each in (annotation, *get_args(annotation)):  # of a tuple of records, the record
                     place = each if isinstance(each, type) and issubclass(each, Record) else place
             raise UnknownName("key", str(first["loc"][-1]), place.model_fields, f" In {where}.") from error

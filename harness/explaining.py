@@ -17,12 +17,13 @@ from harness.analysis.measured import devices_by_session, figures_of
 from harness.analysis.summary import failed
 from harness.errors import UnknownName
 from harness.meter.meter import rebuilt
-from harness.publish import Account
+from harness.publish import Account, flying_of
 from harness.records import QueryRecord, Segment, Summary
 from harness.report.explanation.parts import query_name
 from harness.report.explanation.query import CurveEnds, QueryAccount, account_of
 from harness.report.explanation.record import Explanation
 from harness.report.explanation.statistics import Evidence, explanations_of
+from harness.report.serving.flying import company_of
 from harness.report.trail import trails
 from harness.report.wording import models
 
@@ -155,7 +156,8 @@ def _query(account: Account, query: QueryRecord) -> QueryAccount:
             np.interp([query.time_start_s, query.time_end_s], curve.time_s, curve.energy_total_j).tolist()
         ]
     }
-    return account_of(query, account.summary.headline, found, ends)
+    company = company_of([flying_of(load) for load in account.loads if load.number == query.session], query)
+    return account_of(query, account.summary.headline, found, ends, company)
 
 
 def _until(segments: Iterator[Segment], time_s: float) -> Iterator[Segment]:

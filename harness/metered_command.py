@@ -46,6 +46,7 @@ class _Trace:
 
     def __call__(self, segment: Segment) -> None:
         if self.meter is not None:
+            self._file.describe(self.meter.channels)
             self._file.write(list(rows(segment, self.meter.channels, self.meter.origin_monotonic_s)))
 
     def close(self) -> None:

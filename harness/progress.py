@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from harness.analysis.plan import Plan, plan
-from harness.pipeline import Observer
+from harness.pipeline.observer import Observer
 from harness.records import Boundary, Prompt, QueryRecord, Stopping
 from harness.wiring.jobs import N_PILOT, Job
 
@@ -22,6 +22,7 @@ STAGES = {
     "load": "Loading {model}",
     "warm_up": "Warming up",
     "idle_before": "Measuring idle power",
+    "load_warm_up": "Warming up under the load",
     "lengths": "Counting the tokens of {n} prompts in batches of {batch}",
     "queries": "Measuring {n} prompts, modes {modes}",
     "idle_after": "Measuring idle power again",
@@ -80,6 +81,15 @@ class Progress(Observer):
         self._is_measuring = self._is_measuring or name == "queries"
         self._bar.console.print(f"{words}…", highlight=False)
         self._bar.update(self._task, visible=name in ("lengths", "queries"), refresh=True)
+
+    def told(self, line: str) -> None:
+        """A line about a server."""
+        self._bar.console.print(f"  {line}", highlight=False)
+
+    def served(self, n_done: int, n_queries: int, mode: str, n_failed: int) -> None:
+        """Of queries in flight together so many are there."""
+        doing = mode if not n_failed else f"{mode}, {n_failed} failed"
+        self._bar.update(self._task, total=n_queries, completed=n_done, doing=doing, refresh=True)
 
     def lengths(self, n_done: int, n_all: int) -> None:
         """So many answers were generated in batches."""

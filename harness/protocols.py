@@ -120,8 +120,13 @@ class Engine(Protocol):
         """The text that the model is given for `prompt` in `mode`, marks included."""
         ...
 
-    def generate(self, prompt: Prompt, mode: str, max_new_tokens: int, seed: int) -> Generation:
+    def generate(
+        self, prompt: Prompt, mode: str, max_new_tokens: int, seed: int, *, n_forced_tokens: int | None = None
+    ) -> Generation:
         """Answer one prompt. The device is synchronized at both ends.
+
+        With `n_forced_tokens` the answer has exactly so many tokens, whatever the cap is; it may not end before. Such
+        an answer ended because it was `forced`, and nothing was cut off.
 
         Raises:
             OutOfMemory: The context does not fit; the engine stays usable.
@@ -187,6 +192,13 @@ class LoadEngine(Protocol):
 
         Raises:
             ServerLost: The server is gone, or so many queries failed that the run has to stop.
+        """
+        ...
+
+    def edges_s(self) -> tuple[float, ...]:
+        """Starts, first tokens and ends that have become known since the last call: power may have stepped there.
+
+        Of an open query too, within milliseconds: a curve has to know of an edge before it settles that tick.
         """
         ...
 

@@ -6,23 +6,29 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.analysis.estimates import gains_of
+from harness.analysis.busy import busy_by_mode, host_bound
+from harness.analysis.estimates import gains_of, scaled
 from harness.analysis.figures import figures_in, headline_rows, is_estimated_in, own_finding
 from harness.analysis.lengths import length_figures
-from harness.analysis.measured import THINKING_TOKENS
+from harness.analysis.measured import PARTS, THINKING_TOKENS
+from harness.analysis.modes import QUERIES_PER_WH_FIGURE
 from harness.analysis.repeats import with_run_spread
+from harness.analysis.serving.flights import Flights
+from harness.analysis.serving.serving import Block, SessionLoad, is_under_load, mode_of, serving_summaries
 from harness.analysis.stopping import stopping_now, with_stopping
 from harness.analysis.summary import summarise
 from harness.analysis.two_phase import law_prompts, refused, two_phase
 from harness.attribution.baseline import Baseline
 from harness.errors import InvalidMeasurement
+from harness.meter.curve.curve import Curve
 from harness.meter.meter import rebuilt
 from harness.presets import PAIRED
 from harness.reasoning.outputs import ModeOutput, ModeOutputs
@@ -30,9 +36,11 @@ from harness.reasoning.proof import Proof, check_switch
 from harness.records import (
     Boundary,
     Cell,
+    Channel,
     Estimate,
     Finding,
     FindingCode,
+    IntervalRecord,
     LengthRecord,
     ModeFault,
     ModeSummary,
@@ -45,10 +53,17 @@ from harness.records import (
 )
 from harness.report.facts import Fact, FactGroup, command_of, facts_of
 from harness.report.page import Lead, PageCell, render_page
+from harness.report.serving.flying import Flying
+from harness.report.serving.loads import load_of, loads_leads
 from harness.report.trace import Trace
 from harness.report.trail import Trail, trails
 from harness.results import CellResults, load_run
-from harness.store.run_directory import writing
+from harness.store import straight
+from harness.store.run_directory import RunDirectory, writing
+from harness.units import J_PER_WH
+
+if TYPE_CHECKING:
+    from harness.records import FloatArray
 
 OF_A_SAMPLE = {
     FindingCode.HEAVY_TAIL,
@@ -68,6 +83,8 @@ class Account:
     summary: Summary
     number: int = 1
     """Which cell of its run, as `harness report RUN --explain NUMBER:NAME` counts them."""
+    loads: Sequence[SessionLoad] = ()
+    """Of a cell under load: what its sessions did."""
 
 
 def accounts(run: Path) -> list[Account]:
@@ -76,33 +93,44 @@ def accounts(run: Path) -> list[Account]:
     Raises:
         SchemaError: Damaged, or written by a newer version.
     """
-    measured = [
-        Account(results=results, summary=_summary(run, results))
-        for results in load_run(run)
-        if results.queries and results.manifest is not None
-    ]
+    measured = [_account(run, results) for results in load_run(run) if results.queries and results.manifest is not None]
     repeats: dict[object, list[Account]] = {}
-    for account in sorted(measured, key=lambda each: each.summary.cell.repeat):
+    for account in sorted(measured, key=lambda each: (each.summary.cell.repeat, load_of(each.summary.cell))):
         cell = account.summary.cell.model_copy(update={"repeat": 0})
         repeats.setdefault((cell.cell_id, account.summary.site_id), []).append(account)
     spread = [
-        (account.results, summary)
+        (account, summary)
         for group in repeats.values()
         for account, summary in zip(group, with_run_spread([each.summary for each in group]), strict=True)
     ]
     return [
-        Account(results=results, summary=summary, number=number)
-        for number, (results, summary) in enumerate(spread, start=1)
+        replace(account, summary=summary, number=number) for number, (account, summary) in enumerate(spread, start=1)
     ]
 
 
-def publish(run: Path, measured: Sequence[Account], footprints: Sequence[Lead | None] = ()) -> Path:
+def _account(run: Path, results: CellResults) -> Account:
+    summary = _summary(run, results)
+    if not is_under_load(results.cell):
+        return Account(results=results, summary=summary)
+    loads = _session_loads(results, summary.headline)
+    return Account(results=results, summary=_served(summary, results, loads), loads=loads)
+
+
+def publish(
+    run: Path,
+    measured: Sequence[Account],
+    footprints: Sequence[Lead | None] = (),
+    above: Sequence[Lead] = (),
+    names: Mapping[str, str] | None = None,
+) -> Path:
     """Write `summary.json` beside each cell and the page of the run, and return the page's path.
 
     Args:
         run: Where they go.
         measured: The run's cells.
         footprints: Of each cell, where they were asked for.
+        above: What the page says before its first cell.
+        names: Of the variants that cells are, by cell id.
 
     Raises:
         StorageFull: They cannot be written; nothing that was measured is touched.
@@ -113,8 +141,12 @@ def publish(run: Path, measured: Sequence[Account], footprints: Sequence[Lead | 
             path = account.results.directory.path / "summary.json"
             path.write_text(account.summary.model_dump_json(indent=1) + "\n", encoding="utf-8")
         leads = footprints or [None] * len(measured)
-        shown = [_page_cell(account, lead) for account, lead in zip(measured, leads, strict=True)]
-        page.write_text(render_page(shown), encoding="utf-8")
+        shown = [
+            _page_cell(account, lead, (names or {}).get(account.summary.cell.cell_id, ""))
+            for account, lead in zip(measured, leads, strict=True)
+        ]
+        loads = loads_leads([account.summary for account in measured])
+        page.write_text(render_page(shown, leads=(*above, *loads)), encoding="utf-8")
     return page
 
 
@@ -133,7 +165,8 @@ def publish_together(page: Path, measured: Sequence[Account], footprints: Sequen
     leads = footprints or [None] * len(measured)
     shown = [_page_cell(account, lead) for account, lead in zip(measured, leads, strict=True)]
     with writing(page.parent):
-        page.write_text(render_page(shown, title=title), encoding="utf-8")
+        loads = loads_leads([account.summary for account in measured])
+        page.write_text(render_page(shown, title=title, leads=loads), encoding="utf-8")
 
 
 def _summary(run: Path, results: CellResults) -> Summary:
@@ -141,6 +174,7 @@ def _summary(run: Path, results: CellResults) -> Summary:
     if manifest is None:
         raise InvalidMeasurement("No session of this cell has a manifest.", "Resume the run.")
     proof = _proof(results)
+    busy = busy_by_mode([session.busy for session in results.sessions if session.busy is not None])
     summary = summarise(
         results.cell,
         results.columns,
@@ -157,10 +191,14 @@ def _summary(run: Path, results: CellResults) -> Summary:
             *proof.findings,
             *_protocol_findings(results.cell),
             *_length_findings(results.lengths),
+            *host_bound(busy),
         ),
         invalid=proof.invalid,
     )
-    modes = tuple(mode.model_copy(update={"invalid": proof.invalid(mode.mode, mode.mode)}) for mode in summary.modes)
+    modes = tuple(
+        mode.model_copy(update={"invalid": proof.invalid(mode.mode, mode.mode), "gpu_busy_share": busy.get(mode.mode)})
+        for mode in summary.modes
+    )
     faults = tuple(ModeFault(modes=tuple(sorted(fault.modes)), finding=fault.finding) for fault in proof.faults)
     summary = summary.model_copy(update={"modes": modes, "faults": faults})
     stopping = _stopping(results, manifest)
@@ -175,6 +213,133 @@ def _summary(run: Path, results: CellResults) -> Summary:
             ),
             "cross_checks": tuple(session.cross_check for session in results.sessions if session.cross_check),
         }
+    )
+
+
+def _served(summary: Summary, results: CellResults, loads: Sequence[SessionLoad]) -> Summary:
+    """The summary of a cell under load.
+
+    Where queries ran together there is no energy law: their shares follow from their tokens, so that a law would find
+    the weights of the rule again.
+    """
+    channels = [channel for session in results.sessions if session.manifest for channel in session.manifest.channels]
+    serving = serving_summaries(
+        results.cell,
+        results.columns,
+        loads,
+        headline=summary.headline,
+        gains=gains_of(channels),
+        estimated=summary.estimated,
+        modes=[mode.mode for mode in summary.modes],
+    )
+    known = {finding.code for finding in summary.findings}
+    found = dict.fromkeys(finding for each in serving for finding in each.findings if finding.code not in known)
+    changes: dict[str, object] = {"serving": serving, "findings": (*found, *summary.findings)}
+    if results.cell.overlaps:
+        of_all = {each.mode: each.energy_all_j for each in serving}
+        changes |= {"law": None, "modes": tuple(_of_shares(mode, of_all.get(mode.mode)) for mode in summary.modes)}
+    return summary.model_copy(update=changes)
+
+
+def _of_shares(mode: ModeSummary, energy_j: Estimate | None) -> ModeSummary:
+    """A mode whose queries ran together: their seconds overlap, and errors that move joules among them cancel."""
+    shares: dict[str, object] = {"power_w": None}
+    if energy_j is not None and energy_j.value is not None:
+        shares |= {"energy_j": energy_j, "energy_wh_per_1000": scaled(energy_j, QUERIES_PER_WH_FIGURE / J_PER_WH)}
+    return mode.model_copy(update=shares)
+
+
+def _session_loads(results: CellResults, headline: Boundary) -> list[SessionLoad]:
+    """What each session under load did. Its curves are made again, with straight ticks: a window is many of them."""
+    loads = []
+    for session in results.sessions:
+        blocks = [_block(each, headline) for each in session.stretches if each.name == "serving"]
+        if not blocks or session.manifest is None:
+            continue
+        curves = straight_curves(results.directory, session.number, session.manifest.channels, whole=True)
+        loads.append(
+            SessionLoad(
+                number=session.number,
+                flights=Flights.of(results.directory.timelines(session.number)),
+                blocks=blocks,
+                curves=[curve for curve in curves if curve.channel.boundary in PARTS[headline] and len(curve.time_s)],
+                weights=results.directory.weights(session.number),
+            )
+        )
+    return loads
+
+
+KNOTS = ("time_s", "energy_total_j", "half_width_at_j", "variance_total_j2", "variance_blind_j2")
+"""What is kept of a straight curve."""
+
+
+def straight_curves(
+    directory: RunDirectory, session: int, channels: Sequence[Channel], *, whole: bool
+) -> tuple[Curve, ...]:
+    """The curves of a session's devices with straight ticks: for stretches of many ticks, and to look at.
+
+    Kept in memory for the few sessions that were asked for last, and of a long session beside its readings.
+
+    Args:
+        directory: Of the cell at its site.
+        session: Its number.
+        channels: Of the session.
+        whole: All of it, however long; otherwise of a very long one its beginning.
+    """
+    folder = directory.path / "sessions" / f"{session:02d}"
+    state = straight.state_of(folder)
+    n_most = None if whole or state[0] <= N_SEGMENTS_DRAWN else N_SEGMENTS_DRAWN
+    newest_ns = max((path.stat().st_mtime_ns for path in folder.glob("power-*.parquet")), default=0)
+    return _straight(folder, state, newest_ns, tuple(channels), n_most)
+
+
+@lru_cache(maxsize=4)
+def _straight(
+    folder: Path,
+    state: tuple[int, int],
+    newest_ns: int,  # noqa: ARG001 - of the cache's key: what was changed in place is read again
+    channels: tuple[Channel, ...],
+    n_most: int | None,
+) -> tuple[Curve, ...]:
+    found = straight.read(folder, state) if n_most is None else None
+    devices = {channel.device for channel in channels if channel.makes_energy}
+    if found is not None and len(found) == len(devices):
+        return tuple(_curve(columns, channels) for columns in found)
+    segments = RunDirectory(folder.parent.parent).segments(int(folder.name))
+    curves = rebuilt(channels, islice(segments, n_most), shaped=False)
+    if n_most is None:
+        straight.keep(folder, state, [_columns(curve, channels) for curve in curves])
+    return curves
+
+
+def _columns(curve: Curve, channels: Sequence[Channel]) -> dict[str, FloatArray]:
+    columns = {name: getattr(curve, name) for name in KNOTS}
+    columns["holes"] = np.array(curve.holes, dtype=np.float64).reshape(-1, 2)
+    columns["channel"] = np.array([channels.index(curve.channel)], dtype=np.float64)
+    return columns
+
+
+def _curve(columns: straight.Columns, channels: Sequence[Channel]) -> Curve:
+    return Curve(
+        channel=channels[int(columns["channel"][0])],
+        sample_time_s=np.zeros(0),
+        duration_period_s=None,
+        holes=tuple((start_s, end_s) for start_s, end_s in columns["holes"].tolist()),
+        time_s=columns["time_s"],
+        energy_total_j=columns["energy_total_j"],
+        half_width_at_j=columns["half_width_at_j"],
+        variance_total_j2=columns["variance_total_j2"],
+        variance_blind_j2=columns["variance_blind_j2"],
+    )
+
+
+def _block(interval: IntervalRecord, headline: Boundary) -> Block:
+    own = [reading.energy_gross_j for reading in interval.readings if reading.boundary in PARTS[headline]]
+    known = [energy_j for energy_j in own if energy_j is not None]
+    return Block(
+        time_start_s=interval.time_start_s,
+        time_end_s=interval.time_end_s,
+        energy_j=math.fsum(known) if own and len(known) == len(own) else None,
     )
 
 
@@ -366,7 +531,7 @@ N_SEGMENTS_DRAWN = 5_000
 """Files of raw readings, two seconds or more each, up to which a session's power is drawn."""
 
 
-def _page_cell(account: Account, footprint: Lead | None = None) -> PageCell:
+def _page_cell(account: Account, footprint: Lead | None = None, label: str = "") -> PageCell:
     results = account.results
     shown = shown_on_page(results)
     return PageCell(
@@ -375,12 +540,14 @@ def _page_cell(account: Account, footprint: Lead | None = None) -> PageCell:
         n_queries=shown.n_queries,
         lengths=results.lengths,
         traces=_traces(results),
+        flying=[flying_of(load) for load in account.loads],
         intervals=[interval for session in results.sessions for interval in session.stretches],
         facts=(*shown.facts, *facts_of(account.summary, results.manifest, results.sampler)),
         command=command_of(results.manifest) or shlex.join(["harness", "run"]),
         trails_of=partial(_trails, results),
         number=account.number,
         footprint=footprint,
+        label=label,
     )
 
 
@@ -431,13 +598,32 @@ def _trails(results: CellResults, queries: Sequence[QueryRecord]) -> dict[tuple[
     return found
 
 
+def flying_of(load: SessionLoad) -> Flying:
+    """How many of a session's queries were in flight when."""
+    time_s, n_in_flight = load.flights.steps()
+    blocks = []
+    for each in load.blocks:
+        flights = load.flights.within(each.time_start_s, each.time_end_s)
+        if (mode := mode_of(flights)) is not None:
+            blocks.append((each.time_start_s, each.time_end_s, mode))
+    return Flying(
+        session=load.number,
+        time_s=time_s,
+        n_in_flight=n_in_flight,
+        blocks=tuple(blocks),
+        starts_s=np.sort(load.flights.time_start_s),
+        ends_s=np.sort(load.flights.time_end_s),
+        weights=load.weights,
+    )
+
+
 def _traces(results: CellResults) -> list[Trace]:
     traces = []
     for session in results.sessions:
         if session.manifest is None:
             continue
-        segments = islice(results.directory.segments(session.number), N_SEGMENTS_DRAWN)
-        for curve in rebuilt(session.manifest.channels, segments, shaped=False):
+        is_whole = is_under_load(results.cell)
+        for curve in straight_curves(results.directory, session.number, session.manifest.channels, whole=is_whole):
             lengths_s = np.diff(curve.time_s)
             if len(lengths_s) == 0:
                 continue

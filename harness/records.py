@@ -226,7 +226,7 @@ class FindingCode(StrEnum):
     )
     BATCH_SPLIT = (
         "batch_split",
-        "So many answers at once did not fit into the device's memory, and fewer were generated at a time.",
+        "So many answers at once did not fit into the device's memory, or raised an error: fewer were generated at a time.",
         "Nothing; lower `--batch-size` to save the failed attempts.",
     )
     SCORER_FAILED = (
@@ -783,6 +783,8 @@ class Quantity(StrEnum):
     TEMPERATURE_C = "temperature_c"
     CLOCK_EVENTS = "clock_events"
     """NVML's mask of clocks event reasons, all of them since the previous sample."""
+    BUSY_SHARE = "busy_share"
+    """Share of the driver's last sampling period (1/6 to 1 s) in which a kernel ran on the board."""
     SENSOR_EVENT = "sensor_event"
     """A `SensorEvent`, between the last good call before it and the first good one after it."""
 
@@ -1059,6 +1061,9 @@ class TokenWeights(Record):
     )
     ratio_half_width: float | None = Field(default=None, description="of prompt / output, where it was fitted")
     n_windows: int | None = Field(default=None, description="stretches of the warm-up behind the fit")
+    edges_marked: bool = Field(
+        default=False, description="whether the curve knows of every start, first token and end"
+    )
 
 
 class QueryRecord(Record):
@@ -1134,6 +1139,8 @@ class ReadingColumns:
     energy_net_j: FloatArray
     energy_net_half_width_j: FloatArray
     energy_tail_j: FloatArray
+    energy_shared_equal_j: FloatArray
+    duration_share_s: FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1241,6 +1248,22 @@ class EngineFacts(Record):
     generation_config: dict[str, Any]
     n_threads: int | None = None
     server: ServerFacts | None = Field(default=None, description="None: the model ran in this process")
+
+
+class BusyShare(Record):
+    """How much of the time of one mode's queries a kernel ran on the metered boards; the mean over the boards."""
+
+    mode: str
+    duration_s: float = Field(description="of its queries, as far as the boards said how busy they were")
+    share: float = Field(ge=0, le=1)
+
+
+class BusyShares(Record):
+    """The same of every mode of one session: `busy.json`. Absent where no board says how busy it is."""
+
+    schema_version: int = SCHEMA_VERSION
+    session: int
+    modes: tuple[BusyShare, ...]
 
 
 class SamplerStats(Record):
@@ -1488,6 +1511,9 @@ class ModeSummary(Record):
     phases_j: dict[str, float] = Field(description="mean joules per phase; they add up to energy_j")
     phases_s: dict[str, float]
     power_w: float | None
+    gpu_busy_share: float | None = Field(
+        default=None, description="share of its queries' time in which a kernel ran, mean over the metered boards"
+    )
     invalid: tuple[Finding, ...] = Field(
         default=(), description="why this mode is not what it is called; its figures are true of what it did instead"
     )
@@ -1624,6 +1650,90 @@ class TwoPhase(Record):
     findings: tuple[Finding, ...] = ()
 
 
+class Latency(Record):
+    """How long something took over many queries or tokens, in seconds. Quantiles are numpy's."""
+
+    n: int
+    mean_s: float
+    p50_s: float
+    p90_s: float
+    p95_s: float
+    p99_s: float
+
+
+class SteadyWindow(Record):
+    """The stretch of one block in which the load stood at its full height: its ramp and its drain are left out."""
+
+    session: int
+    time_start_s: float
+    time_end_s: float
+    energy_j: float | None = Field(description="drawn meanwhile, whoever was in flight; None: not known all the time")
+    n_ended: int = Field(description="answered queries that ended in it")
+    n_output_tokens: int = Field(description="that came in it, whosever they were")
+
+    @property
+    def duration_s(self) -> float:
+        """Its length."""
+        return self.time_end_s - self.time_start_s
+
+
+class FailedServing(Record):
+    """Queries that failed in one way, and what they took of the energy all the same."""
+
+    code: FindingCode
+    n: int
+    energy_j: float | None = Field(description="of all of them; None: unknown of one, or they were never in flight")
+
+
+class ServingSummary(Record):
+    """One mode of one cell under load. A query's joules are its share where others were in flight with it.
+
+    Figures of the steady windows are of whole queries that ended in them; where there is no window, throughput,
+    power and the number in flight are of the blocks, ramp and drain included.
+    """
+
+    mode: str
+    load: str = Field(description="in words: 16 at once, 2.5 queries a second, batches of 8")
+    attributed: bool = Field(description="whether queries were in flight together, so that their energy was shared")
+    n_answered: int
+    failures: tuple[FailedServing, ...] = ()
+    n_blocks: int
+    duration_blocks_s: float
+    windows: tuple[SteadyWindow, ...] = ()
+    energy_steady_j: Estimate = Field(description="joules per query that ended in a steady window")
+    output_tokens_steady: float | None = Field(
+        default=None, description="mean of these queries; the long ones end in a window less often than the short ones"
+    )
+    output_tokens_all: float | None = Field(default=None, description="mean of all answered queries")
+    energy_all_j: Estimate = Field(description="joules per answered query, ramp and drain included")
+    energy_shared_equal_j: float | None = Field(
+        default=None, description="the same mean, were every instant shared equally: how much the rule decides"
+    )
+    rule_share: float | None = Field(
+        default=None, description="mean absolute difference of a query's two shares, over the mean share"
+    )
+    energy_drawn_j: float | None = Field(default=None, description="in the blocks, from first sending to last end")
+    energy_amortised_j: float | None = Field(default=None, description="of it, per answered query")
+    energy_unattributed_j: float | None = Field(
+        default=None, description="of it, drawn while nobody was in flight; it is in nobody's share"
+    )
+    energy_per_output_token_j: Estimate = Field(description="drawn in the steady windows per output token in them")
+    energy_mlenergy_j: Estimate = Field(
+        description="by ML.ENERGY's formula: steady joules per output token, times the mean output tokens of a query"
+    )
+    queries_per_second: float | None = Field(default=None, description="that ended, in the steady windows")
+    output_tokens_per_second: float | None = None
+    n_in_flight: float | None = Field(default=None, description="mean number of queries in flight")
+    power_w: float | None = Field(default=None, description="mean")
+    first_token: Latency | None = Field(default=None, description="TTFT: from the sending, queue included")
+    per_output_token: Latency | None = Field(default=None, description="TPOT: a query's mean after its first token")
+    between_tokens: Latency | None = Field(default=None, description="ITL: between chunks, divided by their tokens")
+    end_to_end: Latency | None = Field(default=None, description="from the sending to the end, queue included")
+    cached_share: float | None = Field(default=None, description="of prompt tokens; None: the server does not say")
+    weights: tuple[TokenWeights, ...] = Field(default=(), description="of each session that shared by tokens")
+    findings: tuple[Finding, ...] = ()
+
+
 class ModeFault(Record):
     """What a mode, or two modes that gave the same, did against its name. Nothing with it may be compared."""
 
@@ -1656,6 +1766,7 @@ class Summary(Record):
         default=(), description="of the switch, whether or not they are in a comparison"
     )
     findings: tuple[Finding, ...]
+    serving: tuple[ServingSummary, ...] = Field(default=(), description="of a cell under load, by mode")
     external: tuple[ExternalMeter, ...] = Field(default=(), description="without their queries")
     cross_checks: tuple[CrossCheck, ...] = ()
 

@@ -18,6 +18,7 @@ from harness.analysis.stored import rows_of
 from harness.attribution.baseline import Baseline, baselines, baselines_by_load
 from harness.attribution.filled import Idle, with_idle
 from harness.records import (
+    BusyShares,
     Cell,
     CrossCheck,
     ExternalMeter,
@@ -54,6 +55,7 @@ class SessionResults:
     sampler: SamplerStats | None = None
     external: ExternalMeter | None = None
     cross_check: CrossCheck | None = None
+    busy: BusyShares | None = None
 
 
 class StoredIntervals(Sequence[IntervalRecord]):
@@ -248,6 +250,7 @@ def _session(directory: RunDirectory, number: int) -> tuple[SessionResults, Idle
         sampler=end.sampler if end else None,
         external=external,
         cross_check=directory.cross_check(number),
+        busy=directory.busy(number),
     )
     return session, Idle(baselines=idle, by_load=by_load, gaps=gaps)
 

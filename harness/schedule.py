@@ -26,6 +26,9 @@ TICKS_PER_BLOCK = 20
 ROUNDS_LEAST = 4
 """Drift does not cancel in one round: blocks are rather shorter than 20 updates than fewer than this."""
 
+LOAD_BLOCK = 4
+"""A block of a load has at least so many queries for each place in flight, where there are two of them."""
+
 Place = tuple[int, Prompt]
 """A prompt and its position in the run."""
 
@@ -86,6 +89,24 @@ class Schedule:
             )
             yield Round(blocks=blocks, n_prompts=left[0][0] if left else len(self.prompts))
             number += 1
+
+    def load_rounds(self) -> Iterator[Round]:
+        """The same for queries that are in flight together: blocks are long, as each has to get going and to run dry.
+
+        One round; two where several modes are to be compared and both halves are long enough.
+        """
+        left = [place for place in self._places() if self._missing(place[1])]
+        n_least = LOAD_BLOCK * max(self.cell.batch_size, self.cell.concurrency or 1)
+        n_rounds = 2 if len(self.cell.modes) > 1 and self.cell.order == "blocks" and len(left) >= 2 * n_least else 1
+        n_round = max(1, math.ceil(len(left) / n_rounds))
+        for number, begin in enumerate(range(0, len(left), n_round)):
+            taken = left[begin : begin + n_round]
+            blocks = tuple(
+                Block(mode=mode, prompts=asked)
+                for mode in self._modes(number)
+                if (asked := tuple(place for place in taken if mode in self._missing(place[1])))
+            )
+            yield Round(blocks=blocks, n_prompts=taken[-1][0] + 1)
 
     def measuring(self, chosen: frozenset[str]) -> Schedule:
         """The same schedule for some of the prompts."""

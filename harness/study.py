@@ -18,24 +18,30 @@ from rich.console import Console
 
 from harness import publish, wall
 from harness.config import RunSpec, load_run_spec
-from harness.errors import ExitCode, HarnessError, OutOfMemory, StorageFull, UsageError
+from harness.errors import ExitCode, HarnessError, OutOfMemory, ServerLost, StorageFull, UsageError
 from harness.meter.beside.cross_check import require_codecarbon
+from harness.power_limit.request import refuse_power_limit
 from harness.progress import Progress
 from harness.records import FindingCode, Summary, slug
 from harness.report.receipt import receipt_of
-from harness.report.terminal import PatientConsole, Place, print_receipt
+from harness.report.serving.loads import loads_leads
+from harness.report.study_terminal import print_leads
+from harness.report.terminal import PatientConsole, Place, print_ends, print_receipt
 from harness.report.wording import models
 from harness.results import load_run
 from harness.store.run_directory import cells, run_path, writing
+from harness.variants import in_order, names_of, variant_leads
 from harness.wiring.jobs import Job, jobs_of
+from harness.wiring.serving import Servers
 from harness.wiring.session import measure, sampled_boards, store_for
+from harness.wiring.variants import with_variant_cells
 
 SPEC_NAME = "run.yaml"
 FIXED = (
     *("model", "mode", "reasoning", "prompts", "max_new_tokens", "protocol", "scorer", "seed", "repeats"),
     *("until_ci", "two_phase", "batch_size", "concurrency", "request_rate", "serve", "prompt_cache", "lengths"),
     *("weights", "tokenizer"),
-    *("dtype", "quantization", "trust_remote_code", "engine"),
+    *("dtype", "quantization", "trust_remote_code", "engine", "variants", "power_limit_w"),
 )
 """What a cell is made of; a resume cannot change it."""
 
@@ -93,6 +99,11 @@ class Study:
                 "--plan asks five prompts one by one, and --two-phase counts the tokens of all first.",
                 "Run --plan without --two-phase: its forecast says how many prompts are needed.",
             )
+        if pilot_only and (self.spec.is_served or self.spec.batch_size is not None):
+            raise UsageError(
+                "--plan asks five prompts one by one; under a load they would say nothing about it.",
+                "Ask few prompts at first: --num-prompts 50.",
+            )
         console = PatientConsole(highlight=False)
         with console.status("Getting ready…") if console.is_terminal else nullcontext():
             known = {cell.cell_id: cell for cell in (directory.cell() for directory in cells(self.path))}
@@ -103,17 +114,18 @@ class Study:
             console.print(hint, soft_wrap=True)
         failures: list[tuple[str, HarnessError]] = []
         try:
-            for job in jobs:
-                if len(jobs) > 1:
-                    console.rule(f"{models(job.cell)}, repeat {job.cell.repeat + 1}")
-                try:
-                    run_session(console, job, self.path, pilot_only=pilot_only)
-                except OutOfMemory as error:
-                    failures.append((models(job.cell), error))
-                except HarnessError as error:
-                    if len(jobs) == 1 or isinstance(error, StorageFull):
-                        raise
-                    failures.append((models(job.cell), error))
+            with Servers() as servers:
+                for job in jobs:
+                    if len(jobs) > 1:
+                        console.rule(f"{_called(job)}, repeat {job.cell.repeat + 1}")
+                    try:
+                        run_session(console, job, self.path, pilot_only=pilot_only, servers=servers)
+                    except (OutOfMemory, ServerLost) as error:
+                        failures.append((_called(job), error))
+                    except HarnessError as error:
+                        if len(jobs) == 1 or isinstance(error, StorageFull):
+                            raise
+                        failures.append((_called(job), error))
         except KeyboardInterrupt:
             console.print("\nInterrupted. Every query whose energy was final is on disk.")
             console.print(f"Complete it: {program()} run --resume {self._name()}", soft_wrap=True)
@@ -133,7 +145,11 @@ class Study:
         if self.spec.cross_check is not None:
             require_codecarbon()
         for job in jobs:
-            sampled_boards(job.spec, job.device)  # what cannot be metered is refused before anything is written
+            # What cannot be metered, or limited, is refused before anything is written.
+            boards = sampled_boards(job.spec, job.device)
+            if job.cell.power_limit_w is not None:
+                refuse_power_limit(job.cell.power_limit_w, boards)
+        self.spec = self.spec if self.is_resumed else with_variant_cells(self.spec, jobs)
         if not self.is_resumed:
             self.path = claimed(self.path)
         stores = [store_for(job, self.path) for job in jobs]
@@ -159,11 +175,14 @@ class Study:
             self._join_external(console)
         measured = publish.accounts(self.path)
         if measured and not pilot_only:
-            page = publish.publish(self.path, measured)
+            above = variant_leads(self.path, measured)
+            measured = in_order(self.path, measured)
+            page = publish.publish(self.path, measured, above=above, names=names_of(self.path))
             places = [Place(what="Page", path=str(page)), Place(what="Data", path=str(self.path))]
+            leads = [*above, *loads_leads([account.summary for account in measured])]
             shown = [account for account in measured if account.summary.cell.repeat == 0] or measured[:1]
             for index, account in enumerate(shown, start=1):
-                last = index == len(shown)
+                last = index == len(shown) and not leads
                 console.print()
                 print_receipt(
                     console,
@@ -171,6 +190,9 @@ class Study:
                     places=places if last else (),
                     next_command=next_command(account.summary, self._name()) if last else None,
                 )
+            if leads:
+                print_leads(console, leads)
+                print_ends(console, places, next_command(measured[0].summary, self._name()))
             if len(measured) > len(shown):
                 console.print(f"\n{len(measured) - len(shown)} more repeats are on the page.")
         if pilot_only:
@@ -185,7 +207,20 @@ class Study:
         return named(self.path)
 
 
-def run_session(console: Console, job: Job, path: Path, *, pilot_only: bool = False, forecast: bool = True) -> str:
+def _called(job: Job) -> str:
+    """What a cell is called while it runs."""
+    return ", ".join(filter(None, (models(job.cell), job.variant)))
+
+
+def run_session(
+    console: Console,
+    job: Job,
+    path: Path,
+    *,
+    pilot_only: bool = False,
+    forecast: bool = True,
+    servers: Servers | None = None,
+) -> str:
     """Run one session of a cell into a run directory, shown on a console.
 
     Args:
@@ -194,6 +229,7 @@ def run_session(console: Console, job: Job, path: Path, *, pilot_only: bool = Fa
         path: The run's directory.
         pilot_only: Stop after the pilot prompts.
         forecast: Whether what the pilots foretell is told.
+        servers: Kept over several cells; None: a server ends with its cell.
 
     Returns:
         How it ended, as `Session.run` says it.
@@ -203,7 +239,8 @@ def run_session(console: Console, job: Job, path: Path, *, pilot_only: bool = Fa
         KeyboardInterrupt: The same.
     """
     with Progress(console, job, forecast=forecast) as progress:
-        return measure(job, path, progress, pilot_only=pilot_only, command=["harness", *sys.argv[1:]])
+        command = ["harness", *sys.argv[1:]]
+        return measure(job, path, progress, pilot_only=pilot_only, command=command, servers=servers)
 
 
 def claimed(wanted: Path) -> Path:

@@ -18,7 +18,7 @@ import pytest
 from harness.errors import EnvironmentFault
 from harness.meter.beside.cross_check import CodecarbonTracker, OtherEnergies
 from harness.meter.meter import rebuilt
-from harness.pipeline import Observer
+from harness.pipeline.observer import Observer
 from harness.records import Channel, CrossCheck, Segment
 from harness.report.beside import beside_lines
 from harness.wiring.cross_check import CrossCheckedObserver, cross_check

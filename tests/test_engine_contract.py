@@ -132,6 +132,17 @@ def test_the_cap_is_kept_and_said(loaded: LoadedEngine, max_new_tokens: int) -> 
         assert generation.finish_reason == "stop"
 
 
+@pytest.mark.parametrize("mode", ["off", "on"])
+@pytest.mark.parametrize("n_tokens", [1, 7, 40])
+def test_a_forced_length_is_held_whatever_the_cap_and_is_no_cut(loaded: LoadedEngine, mode: str, n_tokens: int) -> None:
+    loaded.hold(mode)
+    for seed in (1, 2):
+        generation = loaded.engine.generate(PROMPT, mode, 24, seed, n_forced_tokens=n_tokens)
+        assert generation.sizes["output_tokens"] == n_tokens
+        assert generation.sizes["thinking_tokens"] + generation.sizes["answer_tokens"] == n_tokens
+        assert generation.finish_reason == "forced"
+
+
 def test_the_same_seed_gives_the_same_text(loaded: LoadedEngine) -> None:
     first = loaded.generate(seed=7)
     loaded.generate(seed=8)  # whatever ran in between

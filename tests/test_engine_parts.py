@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from harness.clock import ManualClock
-from harness.engine.device import resolve_device
+from harness.engine.device import resolve_device, synchronize
+from harness.engine.facts import attention_findings
 from harness.engine.marks import Marks, with_symbols
 from harness.engine.precision import (
     executed_precision,
@@ -151,6 +152,49 @@ def test_packed_weights_are_found_wherever_they_are_kept() -> None:
     kernel.experts = SimpleNamespace(storage=SimpleNamespace(data=torch.zeros(4, 16, dtype=torch.uint8)))
     weights = weigh(model_of(packed=packed, kernel=kernel))
     assert weights.body_bytes_by_storage == {"int32": 256, "uint8": 64}
+
+
+def test_what_packed_weights_are_scaled_by_is_weighed_too() -> None:
+    """As bitsandbytes keeps it: beside the parameter, and in 4 bit perhaps quantized once more."""
+    eight, four = torch.nn.Module(), torch.nn.Module()
+    eight.weight = torch.nn.Parameter(torch.zeros(8, 4, dtype=torch.int8), requires_grad=False)
+    eight.weight.SCB = torch.zeros(8)
+    four.weight = torch.nn.Parameter(torch.zeros(128, 1, dtype=torch.uint8), requires_grad=False)
+    nested = SimpleNamespace(absmax=torch.zeros(1), code=torch.zeros(256), state2=None)
+    four.weight.quant_state = SimpleNamespace(
+        absmax=torch.zeros(4, dtype=torch.uint8), code=torch.zeros(16), state2=nested
+    )
+    weights = weigh(model_of(eight=eight, four=four))
+    assert weights.body_bytes_by_storage == {"int8": 32, "uint8": 128 + 4, "float32": 4 * (8 + 16 + 1 + 256)}
+
+
+def test_a_model_that_lies_on_several_boards_is_on_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+
+    def on_its_board(layer: Any) -> list[Any]:
+        if not hasattr(layer, "board"):
+            return []
+        device = SimpleNamespace(type="cuda", index=layer.board)
+        sizes = {"numel": lambda: 4, "element_size": lambda: 2, "data_ptr": lambda: id(layer)}
+        return [SimpleNamespace(ndim=2, dtype=torch.bfloat16, device=device, **sizes)]
+
+    monkeypatch.setattr("harness.engine.weights._own_weights", on_its_board)
+    layers = {f"layer{board}": torch.nn.Module() for board in (2, 0, 1)}
+    for board, layer in zip((2, 0, 1), layers.values(), strict=True):
+        layer.board = board  # type: ignore[assignment]
+    weights = weigh(model_of(**layers))
+    assert weights.cuda_indices == (0, 1, 2)
+    assert weights.n_bytes == 3 * 8
+    synchronized: list[int] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronized.append)
+    synchronize(weights.cuda_indices)
+    assert synchronized == [0, 1, 2]
+
+
+def test_another_attention_than_the_one_asked_for_is_a_finding() -> None:
+    assert attention_findings("default", "sdpa") == attention_findings("eager", "eager") == ()
+    (finding,) = attention_findings("flash_attention_2", "sdpa")
+    assert finding.code is FindingCode.LIBRARY_WARNING
+    assert finding.detail == "attention flash_attention_2 was asked for, sdpa is executed"
 
 
 def test_boards_are_named_as_nvml_names_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.clock import SessionClock
-from harness.engine.repacking import HalfDone, LeastTokens, take_turns, turn_seed
+from harness.engine.lengths import LeastTokens
+from harness.engine.repacking import HalfDone, take_turns, turn_seed
 from harness.engine.transformers import TransformersEngine
 from harness.errors import OutOfMemory
 from harness.reasoning.switch import FamilyReasoning

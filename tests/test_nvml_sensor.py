@@ -296,10 +296,11 @@ def test_ticks_and_changes_of_power_are_bracketed_finely_at_few_polls(config: Pa
 def test_a_call_that_takes_long_is_made_seldom(ward: Ward) -> None:
     called_s = sum(
         after_s - before_s
-        for quantity in (Quantity.POWER_W, Quantity.CLOCK_EVENTS, Quantity.TEMPERATURE_C)
+        for quantity in (Quantity.POWER_W, Quantity.CLOCK_EVENTS, Quantity.TEMPERATURE_C, Quantity.BUSY_SHARE)
         for before_s, after_s, _ in ward.slow.of_board(SLOW, quantity)
     )
-    assert 0.0 < called_s < 0.25  # of a second; a busy machine makes calls longer
+    # Of a second; a busy machine makes calls longer. There may be none: regular polls are by then a second apart.
+    assert called_s < 0.25
     ticks = ward.slow.of_board(SLOW, Quantity.ENERGY_J)
     assert len(ticks) > 4  # and still the ticks are caught
     assert np.median([after_s - before_s for before_s, after_s, _ in ticks]) < 0.1
@@ -484,10 +485,10 @@ def test_channels_say_what_the_card_knows(
     recorder = SamplerProcess(nvml_uuids=(H100.uuid,), cards={H100.uuid: known} if known else None)
     recorder.start(0.0)
     recorder.stop()
-    counter, power, temperature, clocks, events = recorder.channels
+    counter, power, *_ = recorder.channels
     assert (counter.duration_period_s, counter.duration_window_s) == counter_s
     assert (power.duration_period_s, power.duration_window_s) == power_s
-    assert [channel.quantity for channel in (counter, power, temperature, clocks, events)] == list(Quantity)
+    assert [channel.quantity for channel in recorder.channels] == list(Quantity)
     assert {channel.device for channel in recorder.channels} == {H100.uuid}
 
 
@@ -497,6 +498,7 @@ def test_what_a_board_does_not_have_is_no_channel(config: Path) -> None:
         "nvmlDeviceGetTemperatureV": FUNCTION_NOT_FOUND,
         "nvmlDeviceGetCurrentClocksEventReasons": NO_PERMISSION,
         "nvmlDeviceGetCurrentClocksThrottleReasons": NO_PERMISSION,
+        "nvmlDeviceGetUtilizationRates": NOT_SUPPORTED,
         "nvmlDeviceGetPowerManagementLimit": NO_PERMISSION,
         "nvmlDeviceGetPowerManagementDefaultLimit": NOT_SUPPORTED,
     }

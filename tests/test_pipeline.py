@@ -33,7 +33,9 @@ from harness.errors import (
 from harness.meter.meter import SessionMeter, rebuilt
 from harness.meter.replay import ReplayRecorder
 from harness.meter.sampler_stats import late_findings
-from harness.pipeline import Observer, Session, refuse_precision
+from harness.pipeline.observer import Observer
+from harness.pipeline.output import refuse_precision
+from harness.pipeline.session import Session
 from harness.reasoning.switch import FamilyReasoning
 from harness.records import (
     MARK_CHANNEL,
@@ -688,7 +690,7 @@ def test_a_session_whose_sensors_cannot_be_judged_has_ended_all_the_same(rig: Ri
 
 def test_a_wall_clock_that_was_set_is_a_finding_of_the_session(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     offsets = iter([ClockOffsets(1e9, 0.0), ClockOffsets(1e9 - 3600.0, 0.0)])
-    monkeypatch.setattr("harness.pipeline.clock_offsets", lambda: next(offsets))
+    monkeypatch.setattr("harness.pipeline.recording.clock_offsets", lambda: next(offsets))
     rig.n_prompts = 1
     rig.session()
     end = rig.store.end(1)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harness.attribution.host import HostLoad, withheld
 from harness.environment.cpu_time import CpuTime
-from harness.pipeline import Session
+from harness.pipeline.session import Session
 from harness.records import Attribution, Boundary, CpuUse, FindingCode, Method, PhaseReading, Reading
 from harness.verify import verify
 from tests import test_pipeline

@@ -21,7 +21,7 @@ DIMENSIONLESS = {
     "LoadStep": {"share", "share_scatter", "share_missing"},
     "NodeGain": {"gain", "gain_half_width", "gain_host", "gain_host_half_width"},  # watts per watt
     "ExternalMeter": {"correlation"},
-    "ModeSummary": {"prompt_tokens", "output_tokens"},  # counts, as means
+    "ModeSummary": {"prompt_tokens", "output_tokens", "gpu_busy_share"},  # counts, as means; a share
     "Comparison": {
         *("duration_per_token", "energy_bca_low", "energy_bca_high", "log_share_tokens"),  # ratios
         *("log_sd", "smallest_detectable"),  # of a ratio
@@ -29,7 +29,9 @@ DIMENSIONLESS = {
     "AccuracyDifference": {"p_value"},
     "EnergyLaw": {"residual_relative_sd"},
     "RunManifest": {"until_ci"},  # relative
+    "BusyShare": {"share"},
     "TokenWeights": {"prompt", "output", "ratio_half_width"},  # relative to each other
+    "ServingSummary": {"output_tokens_steady", "output_tokens_all", "rule_share", "n_in_flight", "cached_share"},
     "Sampling": {"temperature", "top_p", "repetition_penalty"},
     "Stopping": {"target", "looks"},  # relative
     "TwoPhaseMode": {"prompt_tokens", "output_tokens", "held_out_deviation", "held_out_limit"},  # counts, relative

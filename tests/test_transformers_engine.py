@@ -386,6 +386,43 @@ def test_the_dtype_that_was_asked_for_is_executed(make: Make) -> None:
     assert facts.bytes_per_parameter == 2.0
 
 
+@pytest.mark.parametrize(
+    ("quantization", "executed", "layer"),
+    [("int8", "int8 (bitsandbytes)", "Linear8bitLt"), ("int4", "int4 (bitsandbytes nf4)", "Linear4bit")],
+)
+def test_a_quantization_runs_on_a_cpu_and_the_storage_proves_it(
+    make: Make, quantization: str, executed: str, layer: str
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    embedded = Path(harness.__file__).parent / "assets" / "tiny-reasoner"
+    engine = make(embedded, NATURAL, quantization=quantization, sampling=Sampling(do_sample=False))
+    facts = engine.load()
+    assert facts.executed_precision == facts.requested_precision == executed
+    assert facts.layer_classes[layer] == 28
+    assert facts.bytes_per_parameter is not None
+    assert 0.5 < facts.bytes_per_parameter < 1.2  # the embedding stays as it is
+    assert engine.generate(PROMPT, "default", 12, 1).text.endswith("\n\n3")
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_the_attention_that_is_executed_is_the_one_asked_for(make: Make, attention: str) -> None:
+    engine = make(attention=attention)
+    assert engine.load().attention == attention
+    assert engine.warnings() == ()
+
+
+def test_an_attention_that_falls_back_is_said(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    adjust = transformers.PreTrainedModel._check_and_adjust_attn_implementation
+    monkeypatch.setattr(
+        transformers.PreTrainedModel,
+        "_check_and_adjust_attn_implementation",
+        lambda self, _wanted, **keywords: adjust(self, "eager", **keywords),
+    )
+    engine = make(attention="sdpa")
+    assert engine.load().attention == "eager"
+    assert [finding.detail for finding in engine.warnings()] == ["attention sdpa was asked for, eager is executed"]
+
+
 def test_a_gguf_file_is_unpacked_and_that_is_a_finding(make: Make, tmp_path: Path) -> None:
     engine = make(save_tiny_gguf(tmp_path / "tiny.gguf"))
     facts = engine.load()

@@ -39,6 +39,19 @@ def with_run_spread(repeats: Sequence[Summary]) -> list[Summary]:
     return [_filled(summary, repeats) for summary in repeats]
 
 
+def with_spread_of(comparison: Comparison, repeats: Sequence[Comparison]) -> Comparison:
+    """A comparison of two cells that were measured in turn, with what another turn may differ by.
+
+    What drifts from turn to turn weighs on both, so the spread is that of the turns' own ratios, and not that of
+    each side.
+
+    Args:
+        comparison: Of the means over all turns.
+        repeats: The same of each turn.
+    """
+    return _spread(comparison, repeats, COMPARISON_FIGURES)
+
+
 def _filled(summary: Summary, repeats: Sequence[Summary]) -> Summary:
     peers = [other for other in repeats if _asked(other) == _asked(summary)]
     return summary.model_copy(

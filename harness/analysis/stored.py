@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 READING_NUMBERS = (
     *("time_start_s", "time_end_s", "energy_gross_j", "energy_gross_half_width_j"),
     *("power_idle_w", "energy_net_j", "energy_net_half_width_j", "energy_tail_j"),
+    *("energy_shared_equal_j", "duration_share_s"),
 )
 PHASE_NUMBERS = ("time_start_s", "time_end_s", "energy_gross_j", "energy_gross_half_width_j")
 

@@ -68,13 +68,17 @@ def baselines_by_load(intervals: Sequence[IntervalRecord]) -> list[tuple[float, 
 
 
 def with_net(reading: Reading, baseline: Baseline | None) -> Reading:
-    """The reading with its net fields filled; unchanged where energy or baseline is unknown."""
+    """The reading with its net fields filled; unchanged where energy or baseline is unknown.
+
+    Of a shared reading, idle power is taken off its share of the time only: all shares together carry it once.
+    """
     if baseline is None or reading.energy_gross_j is None:
         return reading
-    net_j = above_idle_j(reading.energy_gross_j, reading.duration_s, baseline.power_idle_w)
+    duration_s = reading.duration_s if reading.duration_share_s is None else reading.duration_share_s
+    net_j = above_idle_j(reading.energy_gross_j, duration_s, baseline.power_idle_w)
     half_width_j = None
     if reading.energy_gross_half_width_j is not None and baseline.half_width_w is not None:
-        half_width_j = math.hypot(reading.energy_gross_half_width_j, baseline.half_width_w * reading.duration_s)
+        half_width_j = math.hypot(reading.energy_gross_half_width_j, baseline.half_width_w * duration_s)
     return reading.model_copy(
         update={
             "power_idle_w": baseline.power_idle_w,

@@ -60,7 +60,10 @@ def with_idle(queries: QueryColumns, sessions: Mapping[int, Idle]) -> QueryColum
 
 def _fill(readings: ReadingColumns, rows: IntArray, baseline: Baseline, gaps: IntervalColumns, gap: IntArray) -> None:
     """Write the net fields of some rows: one device's, of one load, their energies known."""
-    durations_s = readings.time_end_s[rows] - readings.time_start_s[rows]
+    # A shared reading carries idle power for its share of the time only.
+    shares_s = readings.duration_share_s[rows]
+    shared = ~np.isnan(shares_s)
+    durations_s = np.where(shared, shares_s, readings.time_end_s[rows] - readings.time_start_s[rows])
     half_width_w = np.nan if baseline.half_width_w is None else baseline.half_width_w
     readings.power_idle_w[rows] = baseline.power_idle_w
     readings.energy_net_j[rows] = above_idle_j(readings.energy_gross_j[rows], durations_s, baseline.power_idle_w)
@@ -68,7 +71,8 @@ def _fill(readings: ReadingColumns, rows: IntArray, baseline: Baseline, gaps: In
         readings.energy_gross_half_width_j[rows], half_width_w * durations_s
     )
     estimated = [name == Method.ESTIMATED.value for name in readings.method.names]
-    measured = rows[~np.array(estimated, dtype=np.bool_)[readings.method.codes[rows]]]  # a model knows of no tail
+    # A model knows of no tail, and what follows one of several in flight is the others' work.
+    measured = rows[~np.array(estimated, dtype=np.bool_)[readings.method.codes[rows]] & ~shared]
     after_j = _energy_above_idle_j(gaps, baseline)[gap[readings.owner[measured]]]
     followed = ~np.isnan(after_j)
     readings.energy_tail_j[measured[followed]] = after_j[followed]

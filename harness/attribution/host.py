@@ -65,6 +65,7 @@ def withheld(reading: Reading, n_cores_others: float | None) -> Reading:
         update={
             **unknown,
             "energy_blind_half_width_j": None,
+            "energy_shared_equal_j": None,
             "energy_tail_j": None,
             "phases": tuple(phase.model_copy(update=unknown) for phase in reading.phases),
             "findings": (*reading.findings, finding),

@@ -66,6 +66,8 @@ def total(
         energy_net_half_width_j=_root(part.energy_net_half_width_j for part in parts),
         power_idle_w=_sum(part.power_idle_w for part in parts),
         energy_tail_j=_sum(part.energy_tail_j for part in parts),
+        energy_shared_equal_j=_sum(part.energy_shared_equal_j for part in parts),
+        duration_share_s=parts[0].duration_share_s,
         n_samples=sum(part.n_samples for part in parts),
         duration_gap_largest_s=max((gap for gap in gaps if gap is not None), default=None),
         findings=tuple(dict.fromkeys([*findings, *_findings(parts)])),

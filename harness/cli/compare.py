@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 EPILOG = """\
-One run: its modes. Several: each cell over the first before it with the same prompts, mode by mode.
+One run: its modes, and its variants, each over the first. Several: each cell over the first before it with the same
+prompts, mode by mode.
 Exit status: 0; 4 where a mode or a comparison is invalid (a switch that did nothing).
 
 examples:
@@ -47,14 +48,18 @@ def main(options: argparse.Namespace) -> int:
     """Load, compare, write the page, print."""
     from harness import comparing
     from harness.errors import UsageError
+    from harness.publish import accounts
     from harness.report.markdown import render_leads
     from harness.report.study_terminal import print_leads
     from harness.report.terminal import PatientConsole, shown
     from harness.store.run_directory import run_path
+    from harness.variants import leads_of, study_of
 
     runs = [run_path(name, Path(options.output_dir), measured=True) for name in options.run]
-    sides = comparing.sides_of(list(dict.fromkeys(runs)))
-    matches = comparing.matches_of(sides)
+    runs = list(dict.fromkeys(runs))
+    study = study_of(runs[0], accounts(runs[0])) if len(runs) == 1 else None
+    sides = comparing.sides_of(runs) if study is None else list(study.sides)
+    matches = comparing.matches_of(sides) if study is None else list(study.matches)
     who, modes, between = comparing.subject_leads(sides), comparing.mode_leads(sides), comparing.match_leads(matches)
     if options.reference is not None:
         between += comparing.reference_leads(sides, options.reference)
@@ -65,13 +70,14 @@ def main(options: argparse.Namespace) -> int:
             "Name another RUN, or measure with --mode off,on.",
         )
     page = options.output or runs[-1] / "compare.html"
-    leads = [*who, *modes, *between]
+    above = [*leads_of(study), *comparing.load_leads(sides)]
+    leads = [*above, *who, *modes, *between]
     console = PatientConsole(highlight=False)
     if options.markdown:
         print(render_leads(leads))
     else:
         print_leads(console, leads)
-    comparing.write_page(page, sides, [*who, *between])  # last: what is said can be read all the same
+    comparing.write_page(page, sides, [*above, *who, *between])  # last: what is said can be read all the same
     if not options.markdown:
         console.print()
         console.print("Page: ", shown(str(page), style="cyan"), sep="", soft_wrap=True)

@@ -23,6 +23,7 @@ VERBS = (
     "export",
     "verify",
     "meter",
+    "attribute",
     "models",
     "protocols",
     "doctor",

@@ -57,10 +57,12 @@ def main(options: argparse.Namespace) -> int:
     from harness.errors import StorageFull, UsageError
     from harness.report.markdown import render_leads, render_markdown
     from harness.report.receipt import receipt_of
+    from harness.report.serving.loads import loads_leads
     from harness.report.study_terminal import print_leads
     from harness.report.terminal import PatientConsole, Place, print_receipt
     from harness.store.run_directory import run_path
     from harness.study import exit_code
+    from harness.variants import in_order, names_of, variant_leads
     from harness.wall import apply
 
     runs = list(dict.fromkeys(run_path(name, Path(options.output_dir), measured=True) for name in options.run))
@@ -70,7 +72,7 @@ def main(options: argparse.Namespace) -> int:
                 f"One log is of one run, and {len(runs)} are named.", "Name the run that it was logged in."
             )
         apply(runs[0], Path(options.external_meter))
-    by_run = {run: publish.accounts(run) for run in runs}
+    by_run = {run: in_order(run, publish.accounts(run)) for run in runs}
     measured = [account for accounts in by_run.values() for account in accounts]
     if not measured:
         raise UsageError(f"{runs[0]} holds no finished query.", f"Resume it: harness run --resume {options.run[0]}")
@@ -78,11 +80,16 @@ def main(options: argparse.Namespace) -> int:
         return _explain(options, measured)
     footprints, not_carried = footprints_of(by_run, footprint_spec(options))
     leads = [lead for of_run in footprints.values() for lead in of_run]
+    above = {run: variant_leads(run, accounts) for run, accounts in by_run.items()}
     console = PatientConsole(highlight=False)
     pages: list[Path] = []
     refusal = None
     try:
-        pages += [publish.publish(run, accounts, footprints[run]) for run, accounts in by_run.items() if accounts]
+        pages += [
+            publish.publish(run, accounts, footprints[run], above[run], names_of(run))
+            for run, accounts in by_run.items()
+            if accounts
+        ]
         if len(runs) > 1 or options.output is not None:
             pages = [options.output or runs[-1] / "reports.html"]
             publish.publish_together(pages[0], measured, leads)
@@ -98,6 +105,16 @@ def main(options: argparse.Namespace) -> int:
         else:
             print_receipt(console, receipt, places=places)
             print_leads(console, [footprint] if footprint else [])
+    for leads_of_run in above.values():
+        if options.markdown and leads_of_run:
+            print(render_leads(leads_of_run))
+        else:
+            print_leads(console, leads_of_run)
+    loads = loads_leads([account.summary for account in measured])
+    if options.markdown and loads:
+        print(render_leads(loads))
+    else:
+        print_leads(console, loads)
     if refusal is not None:
         raise StorageFull(f"The page was not written. {refusal}", "Copy the run to where it can be written.")
     if not_carried is not None:

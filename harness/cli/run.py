@@ -18,6 +18,7 @@ examples:
   harness run --mode off,budget:64,on --until-ci 5%  a thinking budget as well; stop once the ratio is known to 5 %
   harness run --model qwen3-8b --protocol aies-v2    somebody else's way to measure, to be set beside their numbers
   harness run --engine openai --base-url http://127.0.0.1:8000/v1 --model NAME --concurrency 1,8,32
+  harness run --model qwen3-8b --variant bf16:dtype=bfloat16 --variant int8:quantization=int8 --repeats 3
   harness run study.yaml --seed 7                    a run file; flags win over it
   harness run --resume latest                        complete a run that was stopped or killed
 """
@@ -82,6 +83,16 @@ def add_parser(subparsers: Subparsers) -> None:
     how = parser.add_argument_group("how it is run")
     how.add_argument("--dtype", metavar="D", help="auto, float32, bfloat16, float16")
     how.add_argument("--quantization", metavar="Q", help="none, int8, int4, fp8")
+    how.add_argument(
+        "--variant",
+        dest="variants",
+        action="append",
+        metavar="NAME:KEY=VALUE,...",
+        help="one of several that are compared: dtype, quantization, attention, compile, model, engine, ...",
+    )
+    how.add_argument(
+        "--power-limit", dest="power_limit_w", type=float, metavar="W", help="per metered GPU, set back afterwards"
+    )
     how.add_argument(
         "--accept-precision", action="store_true", help="measure although weights run in another precision"
     )

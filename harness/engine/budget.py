@@ -21,7 +21,7 @@ class Budget:
     """A logits processor for one prompt or several; knows afterwards whose thinking it ended.
 
     Prompts that are answered in several calls of `generate` keep their count, and an end that was begun in one call is
-    finished in the next.
+    finished in the next. One that has written nothing yet begins anew.
     """
 
     def __init__(self, *, n_tokens: int, end_ids: Sequence[int], is_open: Callable[[int, list[int]], bool]) -> None:
@@ -49,6 +49,7 @@ class Budget:
             written: The output of each row so far, which is the end of its input.
             n_input_tokens: Length of the input, padding included.
         """
+        self.forced -= {prompt for prompt, ids in zip(prompts, written, strict=True) if not ids}
         self._prompts = list(prompts)
         self._written = [list(ids) for ids in written]
         self._n_input_tokens = n_input_tokens
@@ -80,6 +81,10 @@ class Budget:
     def n_held_tokens(self) -> int:
         """Output tokens of a row up to the end that is forced, that included."""
         return self._n_tokens + len(self._end_ids)
+
+    def was_forced(self, prompt: int, n_output_tokens: int) -> bool:
+        """Whether an output of so many tokens had its thinking ended: one that was over at the limit had not."""
+        return prompt in self.forced and n_output_tokens > self._n_tokens
 
     def _decide(self, rows: Sequence[int], input_ids: torch.Tensor) -> None:
         new = input_ids[:, self._n_input_tokens :].tolist()

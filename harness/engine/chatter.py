@@ -18,7 +18,8 @@ from harness.records import Finding, FindingCode
 LIBRARIES = ("transformers", "accelerate", "bitsandbytes", "kernels", "torch", "huggingface_hub", "gguf")
 _FALLBACK = re.compile(
     r"fall(s|ing)?[ -]?back|fallback|dequantiz|default(ing)? to|not (available|installed|supported)|unsupported|"
-    r"instead of|slow(er)? (path|implementation|version)|offload",
+    r"instead of|failed to load|slow(er)? (path|implementation|version)|offload|"
+    r"will be skipped|skipping cudagraphs|recompile_limit",
     re.IGNORECASE,
 )
 _HARMLESS = re.compile(r"deprecat|unauthenticated requests", re.IGNORECASE)

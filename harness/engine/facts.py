@@ -11,7 +11,7 @@ from harness.engine.checkpoint import Checkpoint, count_parameters
 from harness.engine.device import device_name
 from harness.engine.precision import executed_precision
 from harness.engine.weights import board_uuids, weigh
-from harness.records import EngineFacts
+from harness.records import EngineFacts, Finding, FindingCode
 
 
 def read_facts(checkpoint: Checkpoint, revision: str, *, trust_remote_code: bool) -> EngineFacts:
@@ -37,13 +37,37 @@ def read_facts(checkpoint: Checkpoint, revision: str, *, trust_remote_code: bool
         executed_precision=executed,
         requested_precision=checkpoint.requested_precision or executed,
         layer_classes=weights.layer_classes,
-        attention=str(model.config._attn_implementation or "unknown"),
+        attention=_attention(model),
         context_length=_context_length(model),
         weights_format=checkpoint.weights_format,
         remote_code_commit=checkpoint.remote_code_commit,
         generation_config=_plain(model.generation_config.to_diff_dict()),
         n_threads=torch.get_num_threads(),
     )
+
+
+def attention_findings(requested: str, executed: str | None) -> tuple[Finding, ...]:
+    """Whether another attention is executed than the one that was asked for by name.
+
+    Args:
+        requested: Value of `--attention`; `default` is whatever the library takes.
+        executed: As the facts have it.
+    """
+    if requested in ("default", executed):
+        return ()
+    detail = f"attention {requested} was asked for, {executed} is executed"
+    return (Finding(code=FindingCode.LIBRARY_WARNING, detail=detail),)
+
+
+def _attention(model: Any) -> str:
+    """The implementation that the attention layers will look up; several, where they differ."""
+    configs = [
+        module.config
+        for module in model.modules()
+        if "Attention" in type(module).__name__ and hasattr(module, "config")
+    ]
+    names = {getattr(config, "_attn_implementation", None) or "unknown" for config in configs or [model.config]}
+    return "+".join(sorted(map(str, names)))
 
 
 def _context_length(model: Any) -> int | None:

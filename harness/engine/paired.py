@@ -52,14 +52,17 @@ class PairedEngine:
         """
         return self._resident_for(mode).render(prompt, mode)
 
-    def generate(self, prompt: Prompt, mode: str, max_new_tokens: int, seed: int) -> Generation:
-        """Answer one prompt.
+    def generate(
+        self, prompt: Prompt, mode: str, max_new_tokens: int, seed: int, *, n_forced_tokens: int | None = None
+    ) -> Generation:
+        """Answer one prompt, in exactly `n_forced_tokens` where that is given.
 
         Raises:
             UsageError: `mode` is the other checkpoint's, or the prompt does not fit into the context.
             CellFailed: As its engine says.
         """
-        return self._resident_for(mode).generate(prompt, mode, max_new_tokens, seed)
+        engine = self._resident_for(mode)
+        return engine.generate(prompt, mode, max_new_tokens, seed, n_forced_tokens=n_forced_tokens)
 
     def generate_batch(
         self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int, seed: int, *, batch_size: int

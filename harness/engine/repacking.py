@@ -16,9 +16,8 @@ Knows token ids. Must not know models, modes or clocks.
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from hashlib import sha256
 
 import torch
@@ -91,34 +90,3 @@ class HalfDone:
             self._ended = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
         self._ended |= torch.isin(input_ids[:, -1], self._ends)
         return (2 * self._ended.sum() >= len(self._ended)).expand(len(self._ended))
-
-
-class LeastTokens:
-    """A logits processor for one turn: no row may end before it has so many output tokens, earlier turns included."""
-
-    def __init__(self, n_left: Sequence[int], n_input_tokens: int, end_ids: Collection[int]) -> None:
-        """Note what is missing.
-
-        Args:
-            n_left: New tokens that each row must write before its end.
-            n_input_tokens: Length of the input, padding included.
-            end_ids: Tokens that end an answer.
-        """
-        self._n_left = list(n_left)
-        self._n_input_tokens = n_input_tokens
-        self._end_ids = sorted(end_ids)
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Take the end from the rows that may not end yet.
-
-        Args:
-            input_ids: Everything so far, of shape (rows, tokens).
-            scores: Of the next token, of shape (rows, vocabulary).
-        """
-        n_new = input_ids.shape[1] - self._n_input_tokens
-        early = [row for row, n_left in enumerate(self._n_left) if n_new < n_left]
-        if not early or not self._end_ids:
-            return scores
-        left = scores.clone()
-        left[torch.tensor(early)[:, None], torch.tensor(self._end_ids)] = -math.inf
-        return left

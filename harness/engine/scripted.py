@@ -12,9 +12,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.engine.rows import Row
+from harness.engine.timing import lay_out_phases
 from harness.errors import HarnessError, OutOfMemory, UsageError
 from harness.protocols import Clock, Reasoning
-from harness.records import EngineFacts, Finding, Generation, Phase, Prompt
+from harness.records import Asked, EngineFacts, Finding, Generation, Phase, Prompt, ThinkingSpan
 
 CLOSING_TOKENS = 2
 """Tokens of thinking that a forced end takes beyond the budget: a line break and the closing mark."""
@@ -138,14 +140,16 @@ class ScriptedEngine:
         head = "".join(f"<|system|>{part}" for part in (switch.system, keywords) if part)
         return f"{head}<|user|>{text}<|assistant|>{switch.assistant_prefix}"
 
-    def generate(self, prompt: Prompt, mode: str, max_new_tokens: int, seed: int) -> Generation:
-        """Play one query.
+    def generate(
+        self, prompt: Prompt, mode: str, max_new_tokens: int, seed: int, *, n_forced_tokens: int | None = None
+    ) -> Generation:
+        """Play one query, in exactly `n_forced_tokens` where that is given.
 
         Raises:
             UsageError: The prompt does not fit into the context.
             HarnessError: The error that the script has for this query.
         """
-        play = self._play(prompt, mode, max_new_tokens, seed)
+        play = self._play(prompt, mode, max_new_tokens, seed, n_forced_tokens)
         error = self._next_error()
         edges_s = [self._clock.now_s(), self._sleep(play.turn.duration_prefill_s)]
         if error is not None:
@@ -190,6 +194,45 @@ class ScriptedEngine:
         phase = Phase(name="batch", time_start_s=time_start_s, time_end_s=time_end_s)
         return tuple(self._generation(play, (phase,)) for play in plays)
 
+    def n_prompt_tokens(self, asked: Asked) -> int:
+        """The length of the input, in tokens.
+
+        Raises:
+            UsageError: The prompt does not fit into the context.
+        """
+        return self._play(
+            asked.prompt, asked.mode, asked.max_new_tokens, asked.seed, asked.n_forced_tokens
+        ).turn.n_prompt_tokens
+
+    def answer_together(self, asked: Sequence[Asked], seed: int) -> tuple[Row, ...]:  # noqa: ARG002 - plays by each own
+        """Play several queries as the rows of one batch: its prefill and its steps last as long as the slowest row's.
+
+        Raises:
+            UsageError: A prompt does not fit into the context.
+            OutOfMemory: So many of them do not fit.
+            HarnessError: The error that the script has for one of them.
+        """
+        if self._largest_batch is not None and len(asked) > self._largest_batch:
+            raise OutOfMemory(f"{len(asked)} prompts at once are too many.", "Lower `--batch-size`.")
+        plays = [
+            self._play(each.prompt, each.mode, each.max_new_tokens, each.seed, each.n_forced_tokens) for each in asked
+        ]
+        error = next((error for error in [self._next_error() for _ in asked] if error is not None), None)
+        time_start_s = self._clock.now_s()
+        times_s = [self._sleep(max(play.turn.duration_prefill_s for play in plays))]
+        if error is not None:
+            raise error
+        duration_step_s = max(play.turn.duration_token_s for play in plays)
+        while len(times_s) < max(play.n_tokens for play in plays):
+            times_s.append(self._sleep(duration_step_s))
+        rows = []
+        for play in plays:
+            own_s = tuple(times_s[: play.n_tokens])
+            span = ThinkingSpan(start=0, end=play.n_thinking, closed=play.closed) if play.n_thinking else None
+            phases = lay_out_phases(time_start_s, own_s, own_s[-1] if own_s else times_s[0], span)
+            rows.append(Row(generation=self._generation(play, phases), times_s=own_s))
+        return tuple(rows)
+
     def warnings(self) -> tuple[Finding, ...]:
         """The doubts it was given, once."""
         doubts, self._doubts = self._doubts, ()
@@ -199,8 +242,11 @@ class ScriptedEngine:
         """Forget that anything was loaded."""
         self._loaded = False
 
-    def _play(self, prompt: Prompt, mode: str, max_new_tokens: int, seed: int) -> _Play:
-        """What a query's turn comes to under its budget and its cap."""
+    def _play(
+        self, prompt: Prompt, mode: str, max_new_tokens: int, seed: int, n_forced_tokens: int | None = None
+    ) -> _Play:
+        """What a query's turn comes to under its budget and its cap, or in the length that is forced."""
+        max_new_tokens = max_new_tokens if n_forced_tokens is None else n_forced_tokens
         rendered = self.render(prompt, mode)
         turn = self._script(prompt, mode, seed)
         self._check_fit(prompt, turn, max_new_tokens)
@@ -208,13 +254,16 @@ class ScriptedEngine:
         over = budget is not None and turn.n_thinking_tokens > budget
         n_wanted = budget + CLOSING_TOKENS if over and budget is not None else turn.n_thinking_tokens
         n_thinking = min(n_wanted, max_new_tokens)
-        n_answer = min(turn.n_answer_tokens, max_new_tokens - n_thinking)
+        n_answer = max_new_tokens - n_thinking
+        if n_forced_tokens is None:
+            n_answer = min(turn.n_answer_tokens, n_answer)
         return _Play(
             rendered=rendered,
             turn=turn,
             n_thinking=n_thinking,
             n_answer=n_answer,
             cut=n_thinking + n_answer < n_wanted + turn.n_answer_tokens,
+            forced_length=n_forced_tokens is not None,
             closed=n_thinking == n_wanted,
             forced=over and budget is not None and max_new_tokens > budget,
         )
@@ -235,7 +284,7 @@ class ScriptedEngine:
                 "answer_tokens": play.n_answer,
                 "output_tokens": play.n_thinking + play.n_answer,
             },
-            finish_reason="length" if play.cut else "stop",
+            finish_reason=play.finish_reason,
             text=self._text(thinking, answer, closed=play.closed),
             thinking=thinking,
             answer=answer,
@@ -267,20 +316,33 @@ class ScriptedEngine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Play:
-    """A turn as it comes out: tokens that are left, whether the cap cut any, whether a budget did."""
+    """A turn as it comes out: tokens that are left, whether the cap cut any, whether length or end were forced."""
 
     rendered: str
     turn: Turn
     n_thinking: int
     n_answer: int
     cut: bool
+    forced_length: bool
     closed: bool
     forced: bool
 
     @property
+    def n_tokens(self) -> int:
+        """Of the whole output."""
+        return self.n_thinking + self.n_answer
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the output ended."""
+        if self.forced_length:
+            return "forced"
+        return "length" if self.cut else "stop"
+
+    @property
     def duration_s(self) -> float:
         """From the start to the last token, the first of which is there when the prefill ends."""
-        n_more = max(self.n_thinking + self.n_answer - 1, 0)
+        n_more = max(self.n_tokens - 1, 0)
         return self.turn.duration_prefill_s + n_more * self.turn.duration_token_s
 
 

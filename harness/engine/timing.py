@@ -17,9 +17,10 @@ from harness.records import Phase, ThinkingSpan
 
 
 class TokenTimes:
-    """A streamer for `generate` that notes the time of every new token and nothing else.
+    """A streamer for `generate` that notes the time of every step and nothing else.
 
-    Memory for all instants is taken beforehand. The first call carries the prompt and is skipped.
+    A step gives every row one token, so its time is that of one token of each row that has not ended. Memory for all
+    instants is taken beforehand. The first call carries the prompts and is skipped.
     """
 
     def __init__(self, clock: Clock, max_new_tokens: int) -> None:
@@ -28,7 +29,7 @@ class TokenTimes:
         self._n_calls = -1
 
     def put(self, value: object) -> None:  # noqa: ARG002 - the tokens come with the result
-        """Note the present. Batches of one only."""
+        """Note the present."""
         if 0 <= self._n_calls < len(self._times_s):
             self._times_s[self._n_calls] = self._now_s()
         self._n_calls += 1
@@ -38,12 +39,12 @@ class TokenTimes:
 
     @property
     def n_tokens(self) -> int:
-        """New tokens so far."""
+        """Steps so far: new tokens of each row, what fills it up after its end included."""
         return max(self._n_calls, 0)
 
     @property
     def times_s(self) -> tuple[float, ...]:
-        """The instant of each new token, in order."""
+        """The instant of each step, in order."""
         return tuple(self._times_s[: self.n_tokens])
 
 

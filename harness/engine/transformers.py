@@ -1,4 +1,4 @@
-"""transformers in this process: one query at a time, timed token by token; or several at once, for their answers.
+"""transformers in this process: one query or a batch of them, timed token by token; or many, for their answers alone.
 
 Everything that is not the model's work stays outside of the measured window (`window.py`): rendering and
 tokenizing come before it, telling thinking from answer and decoding after it.
@@ -9,28 +9,30 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jinja2 import TemplateError
 
-from harness.engine.budget import Budget
 from harness.engine.chatter import Chatter
 from harness.engine.checkpoint import Checkpoint, LoadOptions, open_checkpoint, without_progress_bars
 from harness.engine.device import empty_cache
-from harness.engine.facts import read_facts
+from harness.engine.facts import attention_findings, read_facts
 from harness.engine.faults import LOAD_ERRORS, is_out_of_memory, let_go, load_fault
+from harness.engine.lengths import LeastTokens
 from harness.engine.loaded import Loaded
 from harness.engine.marks import Marks
 from harness.engine.precision import check_flags
-from harness.engine.repacking import HalfDone, LeastTokens, take_turns, turn_seed
+from harness.engine.repacking import HalfDone, take_turns, turn_seed, up_to_end
+from harness.engine.request import Request
 from harness.engine.revision import resolve_revision
+from harness.engine.rows import Row
 from harness.engine.source import locate
 from harness.engine.timing import TokenTimes, lay_out_phases
 from harness.errors import CellFailed, InvalidMeasurement, OutOfMemory, UsageError
 from harness.protocols import Clock, Reasoning
 from harness.records import (
+    Asked,
     EngineFacts,
     Finding,
     FindingCode,
@@ -38,8 +40,10 @@ from harness.records import (
     Phase,
     Prompt,
     Sampling,
-    ThinkingSpan,
 )
+
+if TYPE_CHECKING:
+    from harness.engine.compiled import Compiled
 
 PREFILL_TOKENS = 32_768
 """Of a batch, padding included, that are read at once. A turn reads all that its rows have written, and what one layer
@@ -60,6 +64,7 @@ class TransformersEngine:
         dtype: str = "auto",
         quantization: str = "none",
         attention: str = "default",
+        compiled: bool = False,
         trust_remote_code: bool = False,
         allow_pickle: bool | None = None,
         n_threads: int | None = None,
@@ -77,6 +82,7 @@ class TransformersEngine:
             dtype: `auto` for the checkpoint's own, `float32`, `bfloat16` or `float16`.
             quantization: `none`, `int8`, `int4` or `fp8`, applied while loading.
             attention: transformers' name of an attention implementation, or `default`.
+            compiled: Decode steps go through torch.compile, with a static cache; but for `generate_batch`.
             trust_remote_code: Execute code from the model's repository.
             allow_pickle: Load pickled weights where there are no others; None: as `trust_remote_code`.
             n_threads: Threads for the CPU's share of the work; None: as torch decides.
@@ -93,6 +99,7 @@ class TransformersEngine:
         self._reasoning = reasoning
         self._clock = clock
         self._n_threads = n_threads
+        self._wants_compiled = compiled
         self._sampling = sampling_keywords(sampling)
         self._min_new_tokens = dict(min_new_tokens or {})
         self._options = LoadOptions(
@@ -106,6 +113,7 @@ class TransformersEngine:
         self._chatter = Chatter()
         self._doubts: list[Finding] = []
         self._loaded: Loaded | None = None
+        self._compiled: Compiled | None = None
 
     def ready(self, mode: str) -> bool:  # noqa: ARG002 - one model answers in all modes
         """Whether the model that answers in `mode` is loaded."""
@@ -128,7 +136,8 @@ class TransformersEngine:
             checkpoint = open_checkpoint(self._source, revision, self._options)
             facts = read_facts(checkpoint, revision, trust_remote_code=self._options.trust_remote_code)
         self._loaded = Loaded(checkpoint, Marks(checkpoint.tokenizer, self._reasoning), facts)
-        self._note_doubts(checkpoint)
+        self._compiled = _compiled() if self._wants_compiled else None
+        self._note_doubts(checkpoint, facts)
         gc.collect()
         gc.freeze()  # what is alive now stays alive: later collections need not look at it
         return facts
@@ -160,7 +169,9 @@ class TransformersEngine:
             ) from error
         return f"{rendered}{switch.assistant_prefix}"
 
-    def generate(self, prompt: Prompt, mode: str, max_new_tokens: int, seed: int) -> Generation:
+    def generate(
+        self, prompt: Prompt, mode: str, max_new_tokens: int, seed: int, *, n_forced_tokens: int | None = None
+    ) -> Generation:
         """Answer one prompt. The device is synchronized at both ends.
 
         Args:
@@ -168,6 +179,7 @@ class TransformersEngine:
             mode: One of the model's modes.
             max_new_tokens: The cap, in tokens, thinking included.
             seed: For this query's sampling, whatever was sampled before.
+            n_forced_tokens: Exactly so many output tokens, whatever the cap; None: the answer ends by itself.
 
         Raises:
             OutOfMemory: The context does not fit; the engine stays usable.
@@ -175,18 +187,35 @@ class TransformersEngine:
             UsageError: The prompt does not fit into the model's context.
             InvalidMeasurement: The model's own `generate` did not report every token.
         """
-        asked = self._ask([prompt], mode, max_new_tokens)
-        times = TokenTimes(self._clock, max_new_tokens)
-        settings: dict[str, Any] = {"min_new_tokens": asked.n_least} if asked.n_least else {}
-        settings |= {"max_new_tokens": max_new_tokens, "streamer": times}
-        time_start_s, time_end_s, (ids,) = self._run(asked, [0], [[]], seed, **settings)
-        if times.n_tokens != len(ids):
-            raise InvalidMeasurement(
-                f"{self._source.name} produced {len(ids)} tokens and reported the time of {times.n_tokens}.",
-                "Its own generate() ignores streamers: measure it through another engine.",
-            )
-        phases = lay_out_phases(time_start_s, times.times_s, time_end_s, self._span(asked, 0, ids))
-        return self._generation(asked, 0, ids, phases)
+        (row,) = self._timed(self._ask([prompt], mode, [max_new_tokens], [n_forced_tokens]), seed)
+        return row.generation
+
+    def n_prompt_tokens(self, asked: Asked) -> int:
+        """The length of the input, in tokens.
+
+        Raises:
+            UsageError: It and the answer do not fit into the context, or the model's template refuses it.
+        """
+        (row,) = self._ask([asked.prompt], asked.mode, [asked.max_new_tokens], [asked.n_forced_tokens]).rows
+        return len(row)
+
+    def answer_together(self, asked: Sequence[Asked], seed: int) -> tuple[Row, ...]:
+        """Answer queries of one mode in one batch: left-padded, one call of `generate`, synchronized at both ends.
+
+        A row's times are those of its own tokens; it ends with the last of them, or with the batch.
+
+        Args:
+            asked: In the order of the rows; their own seeds are not looked at.
+            seed: Of all their sampling: an answer depends on what else is in the batch, unless greedy.
+
+        Raises:
+            OutOfMemory: So many do not fit; the engine stays usable.
+            CellFailed: The model itself raised an error.
+            UsageError: A prompt does not fit into the model's context.
+            InvalidMeasurement: The model's own `generate` did not report every token.
+        """
+        prompts, caps = [each.prompt for each in asked], [each.max_new_tokens for each in asked]
+        return self._timed(self._ask(prompts, asked[0].mode, caps, [each.n_forced_tokens for each in asked]), seed)
 
     def generate_batch(
         self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int, seed: int, *, batch_size: int
@@ -207,19 +236,25 @@ class TransformersEngine:
         """
         if not prompts:
             return ()
-        asked = self._ask(prompts, mode, max_new_tokens)
-        loaded, edges_s = self._ready(), list[float]()
+        request = self._ask(prompts, mode, [max_new_tokens] * len(prompts), [None] * len(prompts))
+        loaded, edges_s, n_least = self._ready(), list[float](), max(request.n_least)
 
         def turn(number: int, active: list[int], written: list[list[int]], n_most: int) -> list[list[int]]:
-            n_input = max(len(asked.rows[prompt]) + len(ids) for prompt, ids in zip(active, written, strict=True))
+            n_input = max(len(request.rows[prompt]) + len(ids) for prompt, ids in zip(active, written, strict=True))
             settings: dict[str, Any] = {"pad_token_id": loaded.pad_id, "stopping_criteria": [HalfDone(loaded.end_ids)]}
-            if asked.n_least:
-                n_left = [asked.n_least - len(ids) for ids in written]
-                settings["logits_processor"] = [LeastTokens(n_left, n_input, loaded.end_ids)]
+            if n_least:
+                n_left = [n_least - len(ids) for ids in written]
+                settings["least"] = LeastTokens(n_left, n_input, loaded.end_ids)
             if len(active) * n_input > PREFILL_TOKENS:
                 settings["prefill_chunk_size"] = max(PREFILL_TOKENS // len(active), 1)
             time_start_s, time_end_s, new = self._run(
-                asked, active, written, turn_seed(seed, number), max_new_tokens=n_most, pad_id=loaded.pad_id, **settings
+                request,
+                active,
+                written,
+                turn_seed(seed, number),
+                max_new_tokens=n_most,
+                pad_id=loaded.pad_id,
+                **settings,
             )
             edges_s.extend((time_start_s, time_end_s))
             return new
@@ -228,7 +263,7 @@ class TransformersEngine:
             len(prompts), turn, batch_size=batch_size, max_new_tokens=max_new_tokens, end_ids=loaded.end_ids
         )
         phase = Phase(name="batch", time_start_s=edges_s[0], time_end_s=edges_s[-1])
-        return tuple(self._generation(asked, prompt, ids, (phase,)) for prompt, ids in enumerate(outputs))
+        return tuple(request.generation(loaded, prompt, ids, (phase,)) for prompt, ids in enumerate(outputs))
 
     def warnings(self) -> tuple[Finding, ...]:
         """What libraries said about falling back since the last call, and what was loaded that can be doubted."""
@@ -239,59 +274,98 @@ class TransformersEngine:
         """Free the device's memory."""
         if self._loaded is None:
             return
-        self._loaded = None
+        self._loaded = self._compiled = None
         gc.unfreeze()
         empty_cache()
 
-    def _ask(self, prompts: Sequence[Prompt], mode: str, max_new_tokens: int) -> _Asked:
+    def _ask(
+        self, prompts: Sequence[Prompt], mode: str, caps: Sequence[int], n_forced: Sequence[int | None]
+    ) -> Request:
         """Everything that can be made ready before the window opens."""
         loaded, switch = self._ready(), self._reasoning.switch(mode)
+        n_most = [cap if forced is None else forced for cap, forced in zip(caps, n_forced, strict=True)]
+        n_least = [
+            min(self._min_new_tokens.get(mode, 0), most) if forced is None else forced
+            for most, forced in zip(n_most, n_forced, strict=True)
+        ]
         rendered = [self.render(prompt, mode) for prompt in prompts]
         rows = [loaded.tokenize(text, switch) for text in rendered]
-        for prompt, row in zip(prompts, rows, strict=True):
-            self._check_fit(prompt.prompt_id, len(row), max_new_tokens)
-        n_least = min(self._min_new_tokens.get(mode, 0), max_new_tokens)
-        return _Asked(rendered, rows, max_new_tokens, n_least, loaded.budget(switch, rendered))
+        for prompt, row, most in zip(prompts, rows, n_most, strict=True):
+            self._check_fit(prompt.prompt_id, len(row), most)
+        forced_rows = frozenset(row for row, forced in enumerate(n_forced) if forced is not None)
+        return Request(rendered, rows, n_most, n_least, forced_rows, loaded.budget(switch, rendered))
+
+    def _timed(self, request: Request, seed: int) -> tuple[Row, ...]:
+        """Answer all rows in one window, compiled where that is wanted and can be done."""
+        compiled = self._compiled
+        if compiled is None:
+            return self._rows(request, *self._steps(request, seed, {}))
+        settings = compiled.settings(request.n_input_tokens + max(request.n_most))
+        try:
+            for _ in range(compiled.most_tries):
+                # A window in which something was compiled is no measurement; the next one finds it done.
+                with compiled.watching() as seen:
+                    steps = self._steps(request, seed, settings)
+                if not seen.n_graphs:
+                    break
+        except OutOfMemory:
+            raise
+        except CellFailed as error:
+            steps = self._steps(request, seed, {})  # if this fails too, compiling was not the reason
+            self._compiled = None
+            self._doubts.append(compiled.given_up(error))
+        else:
+            self._doubts += compiled.findings(n_steps=steps[0].n_tokens)
+        return self._rows(request, *steps)
+
+    def _steps(
+        self, request: Request, seed: int, settings: Mapping[str, Any]
+    ) -> tuple[TokenTimes, float, float, list[list[int]]]:
+        """One window: the time of each step, the start, the end, and each row's tokens, padded to one length."""
+        times = TokenTimes(self._clock, max(request.n_most))
+        own = {**request.settings(self._ready()), "streamer": times}
+        numbers = range(len(request.rows))
+        return (times, *self._run(request, numbers, [[] for _ in numbers], seed, **own, **settings))
+
+    def _rows(
+        self, request: Request, times: TokenTimes, time_start_s: float, time_end_s: float, outputs: list[list[int]]
+    ) -> tuple[Row, ...]:
+        """Each row's own part of a window."""
+        loaded, n_steps = self._ready(), len(outputs[0])
+        if times.n_tokens != n_steps:
+            raise InvalidMeasurement(
+                f"{self._source.name} produced {n_steps} tokens and reported the time of {times.n_tokens}.",
+                "Its own generate() ignores streamers: measure it through another engine.",
+            )
+        rows = []
+        for number, output in enumerate(outputs):
+            ids = up_to_end(output, loaded.end_ids)[: request.n_most[number]]
+            times_s = times.times_s[: len(ids)]
+            row_end_s = time_end_s if len(ids) == n_steps else times_s[-1]
+            phases = lay_out_phases(time_start_s, times_s, row_end_s, request.span(loaded, number, ids))
+            rows.append(Row(generation=request.generation(loaded, number, ids, phases), times_s=times_s))
+        return tuple(rows)
 
     def _run(
-        self, asked: _Asked, prompts: Sequence[int], written: Sequence[list[int]], seed: int, **settings: Any
+        self,
+        request: Request,
+        prompts: Sequence[int],
+        written: Sequence[list[int]],
+        seed: int,
+        *,
+        least: LeastTokens | None = None,
+        **settings: Any,
     ) -> tuple[float, float, list[list[int]]]:
         """One call of `generate` for some of the prompts, which goes on where their outputs so far end."""
-        rows = [asked.rows[prompt] + ids for prompt, ids in zip(prompts, written, strict=True)]
-        if asked.budget is not None:
-            asked.budget.begin(prompts, written, max(len(row) for row in rows))
-            settings["logits_processor"] = [*settings.get("logits_processor", ()), asked.budget]
-        longest = max(len(asked.rows[prompt]) for prompt in prompts)
-        with self._chatter.listening(), self._query_faults(len(rows), longest, asked.max_new_tokens):
+        rows = [request.rows[prompt] + ids for prompt, ids in zip(prompts, written, strict=True)]
+        if request.budget is not None:
+            request.budget.begin(prompts, written, max(len(row) for row in rows))
+        processors = [processor for processor in (least, request.budget) if processor is not None]
+        if processors:
+            settings["logits_processor"] = processors
+        longest = max(len(request.rows[prompt]) for prompt in prompts)
+        with self._chatter.listening(), self._query_faults(len(rows), longest, max(request.n_most)):
             return self._ready().window.run(rows, seed, self._clock, **self._sampling, **settings)
-
-    def _span(self, asked: _Asked, row: int, ids: list[int]) -> ThinkingSpan | None:
-        """Where a row's thinking lies. Where its end was forced it is over, whatever the model writes afterwards."""
-        held = ids[: asked.budget.n_held_tokens] if asked.budget and row in asked.budget.forced else ids
-        return self._ready().marks.span(asked.rendered[row], held)
-
-    def _generation(self, asked: _Asked, row: int, ids: list[int], phases: tuple[Phase, ...]) -> Generation:
-        """One row's output: what of it was thinking, and why it ended. The answer follows the last closing mark."""
-        loaded, rendered = self._ready(), asked.rendered[row]
-        span = self._span(asked, row, ids)
-        n_thinking = span.end if span else 0
-        thinking, _ = loaded.marks.split(ids, span)
-        _, answer = loaded.marks.split(ids, loaded.marks.span(rendered, ids))
-        return Generation(
-            phases=phases,
-            sizes={
-                "prompt_tokens": len(asked.rows[row]),
-                "thinking_tokens": n_thinking,
-                "answer_tokens": len(ids) - n_thinking,
-                "output_tokens": len(ids),
-            },
-            finish_reason="stop" if len(ids) < asked.max_new_tokens or ids[-1] in loaded.end_ids else "length",
-            text=loaded.tokenizer.decode(ids, skip_special_tokens=True),
-            thinking=thinking,
-            answer=answer,
-            rendered_prompt=rendered,
-            forced_end=asked.budget is not None and row in asked.budget.forced,
-        )
 
     def _check_fit(self, prompt_id: str, n_prompt: int, max_new_tokens: int) -> None:
         limit = self._ready().facts.context_length
@@ -306,7 +380,8 @@ class TransformersEngine:
                 else "Drop the prompt, or choose a model with a longer context.",
             )
 
-    def _note_doubts(self, checkpoint: Checkpoint) -> None:
+    def _note_doubts(self, checkpoint: Checkpoint, facts: EngineFacts) -> None:
+        self._doubts += attention_findings(self._options.attention, facts.attention)
         if checkpoint.weights_format == "pickle":
             self._doubts.append(Finding(code=FindingCode.PICKLED_WEIGHTS))
         if checkpoint.remote_code_commit:
@@ -352,15 +427,11 @@ class TransformersEngine:
             ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What is asked, made ready: texts and token ids by prompt, the most and the fewest new tokens, the budget."""
+def _compiled() -> Compiled:
+    """Torch's compiler takes a second to import, which nobody else has to wait for."""
+    from harness.engine.compiled import Compiled
 
-    rendered: list[str]
-    rows: list[list[int]]
-    max_new_tokens: int
-    n_least: int
-    budget: Budget | None
+    return Compiled()
 
 
 def sampling_keywords(sampling: Sampling | None) -> dict[str, Any]:

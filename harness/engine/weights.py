@@ -88,6 +88,7 @@ def _own_weights(module: torch.nn.Module) -> Iterator[torch.Tensor]:
     """A module's own weights, wherever it keeps them, as plain tensors."""
     for parameter in module.parameters(recurse=False):
         yield from _plain(parameter.data)
+        yield from _scales(parameter)
     for buffer in module.buffers(recurse=False):
         # A float buffer is a table (rotary frequencies, masks); packed weights are integer or 8-bit buffers.
         if not buffer.is_floating_point() or buffer.element_size() == 1:
@@ -97,6 +98,17 @@ def _own_weights(module: torch.nn.Module) -> Iterator[torch.Tensor]:
         stored = getattr(getattr(value, "storage", None), "data", None)
         if not isinstance(value, torch.Tensor) and isinstance(stored, torch.Tensor):
             yield stored
+
+
+def _scales(parameter: torch.nn.Parameter) -> Iterator[torch.Tensor]:
+    """What bitsandbytes keeps beside its packed weights: a scale per row, or the state of 4 bit, nested or not."""
+    scales = getattr(parameter, "SCB", None)
+    if isinstance(scales, torch.Tensor):
+        yield scales
+    state = getattr(parameter, "quant_state", None)
+    while state is not None:
+        yield from (part for part in (state.absmax, state.code) if isinstance(part, torch.Tensor))
+        state = getattr(state, "state2", None)
 
 
 def _plain(tensor: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -66,9 +66,21 @@ class BoardState(Record):
     power_usage_w: float | None
     energy_counter_j: float | None
     vgpu: bool | None
-    processes: tuple[GpuProcess, ...] | None = Field(description="without this process and what it started")
-    lists_us: bool = Field(default=False, description="this process, or one that it started, is listed by its number")
+    processes: tuple[GpuProcess, ...] | None = Field(
+        description="without those of this program, or of a server that it measures"
+    )
+    lists_us: bool = Field(default=False, description="one of those is listed by its number")
     module_scope: bool = Field(default=False, description="the sensor covers a CPU and its memory too")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerLimits:
+    """What a board may draw at most, in watts, and what it lets itself be told. None: it does not say."""
+
+    limit_w: float
+    default_w: float | None
+    least_w: float | None
+    most_w: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,20 +160,68 @@ class Nvml:
                     parents[str(slice_uuid)] = uuid
         return parents
 
-    def states(self) -> dict[str, BoardState]:
-        """What every board shows now, by UUID."""
-        return {uuid: self._state(index, handle) for uuid, (index, handle) in self.handles().items()}
+    def states(self, served_by: Collection[int] = ()) -> dict[str, BoardState]:
+        """What every board shows now, by UUID.
+
+        Args:
+            served_by: Processes that count as this one's, though it did not start them: a server's.
+        """
+        return {uuid: self._state(index, handle, served_by) for uuid, (index, handle) in self.handles().items()}
+
+    def computing(self) -> dict[str, frozenset[int] | None]:
+        """The numbers of those that compute on every board, by UUID; None: it does not say."""
+        listed: dict[str, frozenset[int] | None] = {}
+        for uuid, (_, handle) in self.handles().items():
+            processes = self.ask("nvmlDeviceGetComputeRunningProcesses", handle)
+            listed[uuid] = None if processes is None else frozenset(process.pid for process in processes)
+        return listed
+
+    def powers_w(self) -> dict[str, float]:
+        """Power of every board now, in watts, by UUID; without those that do not say."""
+        powers: dict[str, float] = {}
+        for uuid, (_, handle) in self.handles().items():
+            power_w = self._field_w(handle, FIELD_POWER_INSTANT) or _watts(self.ask("nvmlDeviceGetPowerUsage", handle))
+            if power_w:
+                powers[uuid] = power_w
+        return powers
 
     def tenants(self) -> dict[str, bool]:
         """Whether this process, or one that it started, is among those that compute on a board, by UUID.
 
         Boards that list nobody are left out. Far cheaper than `states`: to be asked while something is measured.
         """
-        listed = {
-            uuid: [process.pid for process in self.ask("nvmlDeviceGetComputeRunningProcesses", handle) or ()]
-            for uuid, (_, handle) in self.handles().items()
-        }
-        return {uuid: any(map(_is_ours, pids)) for uuid, pids in listed.items() if pids}
+        return {uuid: any(map(_is_ours, pids)) for uuid, pids in self.computing().items() if pids}
+
+    def power_limits(self, uuids: Collection[str]) -> dict[str, PowerLimits]:
+        """The limits of these boards, by UUID. A board that does not tell its limit is left out."""
+        found: dict[str, PowerLimits] = {}
+        for uuid, (_, handle) in self.handles().items():
+            limit_w = _watts(self.ask("nvmlDeviceGetPowerManagementLimit", handle)) if uuid in uuids else None
+            if limit_w is not None:
+                ends = self.ask("nvmlDeviceGetPowerManagementLimitConstraints", handle)
+                found[uuid] = PowerLimits(
+                    limit_w=limit_w,
+                    default_w=_watts(self.ask("nvmlDeviceGetPowerManagementDefaultLimit", handle)),
+                    least_w=None if ends is None else _watts(ends[0]),
+                    most_w=None if ends is None else _watts(ends[1]),
+                )
+        return found
+
+    def set_power_limit(self, uuid: str, power_limit_w: float) -> str | None:
+        """Tell a board what it may draw at most.
+
+        The only call of this program that changes a setting of a board. It is made where somebody asked for it
+        (`--power-limit`), and to set back what was so changed.
+
+        Returns:
+            None where the driver took it, otherwise what it said.
+        """
+        try:
+            handle = self._library.nvmlDeviceGetHandleByUUID(uuid)
+            self._library.nvmlDeviceSetPowerManagementLimit(handle, round(power_limit_w / W_PER_MW))
+        except self._library.NVMLError as error:
+            return str(error)
+        return None
 
     def tick_periods_s(self, uuids: Collection[str], duration_s: float = 1.5) -> dict[str, float | None]:
         """Seconds between updates of the energy counters, by UUID.
@@ -205,14 +265,14 @@ class Nvml:
             compute_capability=None if capability is None else f"{capability[0]}.{capability[1]}",
         )
 
-    def _state(self, index: int, handle: Any) -> BoardState:
+    def _state(self, index: int, handle: Any, served_by: Collection[int]) -> BoardState:
         memory = self._memory(handle)
         temperature_c = self.ask("nvmlDeviceGetTemperatureV", handle, 0)
         if temperature_c is None:  # the older call, which newer drivers announce to drop
             temperature_c = self.ask("nvmlDeviceGetTemperature", handle, 0)
         utilization = self.ask("nvmlDeviceGetUtilizationRates", handle)
         virtualization = self.ask("nvmlDeviceGetVirtualizationMode", handle)
-        processes, lists_us = self._processes(handle)
+        processes, lists_us = self._processes(handle, served_by)
         c2c = self.ask("nvmlDeviceGetC2cModeInfoV", handle)
         name = str(self.ask("nvmlDeviceGetName", handle))
         return BoardState(
@@ -247,13 +307,13 @@ class Nvml:
         # Some boards answer 0 mW, with success, to what they do not support.
         return _watts(getattr(values[0].value, UNION_MEMBERS[values[0].valueType])) or None
 
-    def _processes(self, handle: Any) -> tuple[tuple[GpuProcess, ...] | None, bool]:
+    def _processes(self, handle: Any, served_by: Collection[int]) -> tuple[tuple[GpuProcess, ...] | None, bool]:
         """Those of others, None where the board does not say; and whether ours is among those that it lists."""
         compute = self.ask("nvmlDeviceGetComputeRunningProcesses", handle)
         display = self.ask("nvmlDeviceGetGraphicsRunningProcesses", handle)
         if compute is None and display is None:
             return None, False
-        ours, lists_us = _our_processes(), False
+        ours, lists_us = _our_processes() | set(served_by), False
         # Compute last: a process that does both computes.
         found: dict[int, GpuProcess] = {}
         kinds: tuple[tuple[Literal["compute", "display"], Any], ...] = (

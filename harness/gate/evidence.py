@@ -66,8 +66,9 @@ class Side:
 
     `words` names it in sentences (model, run). `inflation` widens the interval over prompts of a run that could stop
     early. `interleaved_with` names the side whose repeats were measured in turn with these, in one job; None: none.
-    `invalid` says why its figures are not what they are called, whatever the metric. `boards_unmetered` held the model
-    and were not read: its joules are not all of them.
+    `shared` is the load under which queries were in flight together, so that their joules are shares; empty: they are
+    measured one by one. `invalid` says why its figures are not what they are called, whatever the metric.
+    `boards_unmetered` held the model and were not read: its joules are not all of them.
     """
 
     kind: SideKind
@@ -88,3 +89,4 @@ class Side:
     boards_unmetered: tuple[str, ...] = ()
     interleaved_with: str | None = None
     inflation: float = 1.0
+    shared: str = ""

@@ -158,7 +158,7 @@ def _line(draft: Draft, alpha: float, p_value: float | None, level: float | None
             "high": limits.shown(high),
             "p_over": p_value,
             "holm_level": level,
-            "reasons": (*said, *draft.reasons),
+            "reasons": (*said, *draft.reasons, *_attributed(draft)),
             "to_settle": to_settle,
         }
     )
@@ -186,9 +186,17 @@ def _described(draft: Draft, alpha: float) -> LineVerdict:
         n_runs_candidate=0 if side is None else len(side.runs),
         n_runs_reference=None if draft.reference is None else len(draft.reference.runs),
         components=() if statistic is None else tuple(_component(part, alpha) for part in statistic.parts),
-        reasons=draft.reasons,
+        reasons=(*draft.reasons, *_attributed(draft)),
         to_settle=draft.to_settle,
     )
+
+
+def _attributed(draft: Draft) -> list[str]:
+    """What a verdict on joules that were shared must say, whatever it is."""
+    sides = [side for side in (draft.candidate, draft.reference) if side is not None and side.shared]
+    if not draft.line.metric.in_joules:
+        return []
+    return [reasons.attributed(side.shared, of=side.kind.value) for side in sides]
 
 
 def _component(part: Part, alpha: float) -> Component:

@@ -46,6 +46,14 @@ def decision(outcome: Outcome, limits: Limits, low: float, high: float) -> str:
     )
 
 
+def attributed(load: str, *, of: str) -> str:
+    """That a side's joules are shares."""
+    return (
+        f"The {of}'s joules are attributed, not measured one by one: queries were in flight together ({load}), "
+        "and each has its share by tokens. Neighbours are not independent, so the interval over prompts may hold less."
+    )
+
+
 def holm(p_over: float, level: float, n_lines: int, *, rejected: bool) -> str:
     """What being one of several lines does to a failure."""
     p, held = (figure(each, n_digits) for each, n_digits in ((p_over, 2), (level, 3)))

@@ -13,6 +13,7 @@ import numpy as np
 from harness.analysis.estimates import gains_of
 from harness.analysis.figures import Figures, figures_in
 from harness.analysis.sequential import inflation
+from harness.analysis.serving.serving import SERVER, load_words
 from harness.gate.evidence import RunFigures, Side, SideKind
 from harness.gating.named import NamedRun
 from harness.publish import Account
@@ -42,6 +43,7 @@ EXPECTED = {
     FindingCode.HOST_NOT_READABLE,
     FindingCode.ESTIMATED_ENERGY,
     FindingCode.TWO_PHASE,
+    FindingCode.SHARED_BY_TOKENS,
 }
 """Doubts about what no gate reads, about what its intervals hold already, or about what it says in words of its own."""
 
@@ -100,6 +102,7 @@ def _side(words: str, run: NamedRun, kind: SideKind, asked: Sequence[tuple[Accou
         invalid=tuple(dict.fromkeys(finding for account, _ in asked for finding in _faults(account.summary, mode))),
         boards_unmetered=tuple(dict.fromkeys(uuid for account, _ in asked for uuid in _unmetered(account))),
         inflation=max(_inflation(account.summary) for account, _ in asked),
+        shared=load_words(cell) if cell.overlaps else "",
     )
 
 
@@ -154,7 +157,9 @@ def _protocol(cell: Cell, manifest: RunManifest, mode: str) -> str:
     """What a mode was asked under, besides its prompts and its model."""
     parts = [cell.protocol, f"at most {cell.cap(mode):,} new tokens"]
     parts += [f"at least {cell.min_new_tokens[mode]:,}"] if mode in cell.min_new_tokens else []
-    parts += [f"batches of {cell.batch_size:,}"] if cell.batch_size > 1 else []
+    parts += [f"{load_words(cell)}, energy shared by tokens"] if cell.overlaps else []
+    parts += [f"by a server, prompt cache {cell.prompt_cache}"] if cell.engine.name == SERVER else []
+    parts += [f"output lengths forced ({cell.lengths[:8]})"] if cell.lengths is not None else []
     parts += [f"scored by {cell.scorer}"] if cell.scorer is not None else []
     limits_w = {
         cell.power_limit_w if cell.power_limit_w is not None else board.power_limit_w

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from harness.analysis.serving.serving import is_under_load, load_words
 from harness.errors import SchemaError
 from harness.leaderboard.columns import FIGURES, parts_of
 from harness.records import (
@@ -127,6 +128,12 @@ def _boards(summary: Summary, manifest: RunManifest) -> str:
     )
 
 
+def _load(cell: Cell) -> str:
+    """How queries were sent, where they were not answered one by one in this process: another condition."""
+    shared = ", energy shared by tokens" if cell.overlaps else ""
+    return f", {load_words(cell)}{shared}" if is_under_load(cell) else ""
+
+
 def _subject(summary: Summary, manifest: RunManifest | None, mode: ModeSummary) -> dict[str, Any]:
     """What answered in this mode, under which conditions."""
     cell = summary.cell
@@ -144,7 +151,7 @@ def _subject(summary: Summary, manifest: RunManifest | None, mode: ModeSummary) 
         "fewest_tokens": found.fewest_tokens,
         "sampling": found.sampling,
         "batch_size": found.batch_size,
-        "engine": f"{engine.name} on {engine.device}{attention}{threads}",
+        "engine": f"{engine.name} on {engine.device}{attention}{threads}{_load(cell)}",
         "precision": None if facts is None else facts.executed_precision,
         "precision_rule": _precision_rule(cell, facts),
         "n_parameters": None if facts is None else facts.n_parameters,

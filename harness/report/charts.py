@@ -10,6 +10,7 @@ from harness.analysis.measured import QueryFigures, phase_names
 from harness.records import EnergyLaw, IntervalRecord, Method, Summary
 from harness.report.numbers import Unit, digits, percent, signed, unit_for, value_of
 from harness.report.panel import Grid, Json, Panel
+from harness.report.serving.flying import Flying, flying_chart
 from harness.report.study import law_words
 from harness.report.trace import SessionPower, Trace, thinned
 from harness.report.wording import METHOD, joules_label
@@ -21,6 +22,17 @@ N_QUERIES_MOST = 4000
 """Marked in a chart. Beyond it the page would grow past a megabyte."""
 N_CORNERS = 24
 """Of a drawn law; it bends gently."""
+SERVING = "serving"
+"""The name of the intervals that are a load's blocks."""
+POWER_CAPTION = "What each metered device drew, in W, since the session began; a query is a band in its mode's colour."
+LOAD_CAPTION = (
+    "What each metered device drew, in W, and how many queries were in flight, since the session began. "
+    "A block of one mode is shaded in its colour, and its steady state darker."
+)
+SHARED_POINTS = (
+    "The joules are shares by tokens, so that they follow the tokens by the rule itself; a query far above the others "
+    "was in flight with few, as in the drain at a block's end."
+)
 LOG_FROM = 30.0
 """Axes turn logarithmic where the largest value is so many times the smallest."""
 
@@ -31,6 +43,7 @@ def power_panel(
     queries: Sequence[tuple[QueryFigures, float]],
     intervals: Sequence[IntervalRecord],
     modes: Sequence[str],
+    flying: Sequence[Flying] = (),
 ) -> Panel | None:
     """One chart of power over time per session; None where no device was read.
 
@@ -40,13 +53,21 @@ def power_panel(
         queries: Answered queries, each with its start in seconds on its session's clock.
         intervals: Load, warm-up and idle, to shade; gaps are not.
         modes: In the order of their colours.
+        flying: Of a cell under load: how many were in flight when. It takes the place of the queries' bands, which lie
+            over each other.
 
     Returns:
         Seconds, watts and joules, rounded to what can be seen.
     """
     n_sessions = max(1, len({trace.session for trace in traces}))
     sessions = thinned(traces, max(N_BINS_LEAST, N_BINS_MOST // n_sessions))
-    charts = [_power_chart(session, queries, intervals, modes) for session in sessions]
+    loads = {each.session: each for each in flying if len(each.time_s)}
+    charts = [
+        _power_chart(session, queries, intervals, modes)
+        if session.session not in loads
+        else _load_chart(session, loads[session.session], summary, intervals, modes)
+        for session in sessions
+    ]
     if not charts:
         return None
     estimated = any(trace.method is Method.ESTIMATED for trace in traces)
@@ -55,7 +76,7 @@ def power_panel(
     return Panel(
         name="power",
         title="Power over time, estimated" if estimated else "Power over time",
-        caption="What each metered device drew, in W, since the session began; a query is a band in its mode's colour.",
+        caption=LOAD_CAPTION if loads else POWER_CAPTION,
         chart=charts,
         grid=Grid(
             columns=("", "queries", "s per query", f"{watts} while it lasts"),
@@ -88,6 +109,7 @@ def scatter_panel(
     lines = _law_lines(summary, [each for each, _ in queries], unit, log=log[0])
     slopes = _slopes(summary, shown, unit) if summary.two_phase is None else []
     which = "A point is a query" if summary.two_phase is None else "A point is a query that was measured for the law"
+    alone = (SHARED_POINTS,) if summary.cell.overlaps else ()
     dashed = (f"A dashed line is its mode's {label} per output token.",) if slopes else ()
     chart: Json = {
         "points": [[tokens, rounded(energy, 3), mode, prompt] for tokens, energy, mode, prompt in shown],
@@ -104,7 +126,7 @@ def scatter_panel(
         caption=f"{which}: what it took in {label}, against the tokens that it wrote, thinking included.",
         chart=chart,
         grid=_per_token_grid(summary, unit),
-        notes=_law_notes(summary) if lines else dashed,
+        notes=(*(_law_notes(summary) if lines else dashed), *alone),
     )
 
 
@@ -218,6 +240,18 @@ def _power_chart(
         "left_out": max(0, len(own) - N_QUERIES_MOST),
         "estimated": Method.ESTIMATED in power.methods,
     }
+
+
+def _load_chart(
+    power: SessionPower,
+    flying: Flying,
+    summary: Summary,
+    intervals: Sequence[IntervalRecord],
+    modes: Sequence[str],
+) -> Json:
+    others = [each for each in intervals if each.name != SERVING]
+    chart = _power_chart(power, (), others, modes)
+    return chart | flying_chart(flying, summary.serving, power.time_s, modes)
 
 
 def _phase_ends(query: QueryFigures, phases: Sequence[str]) -> list[float]:

@@ -18,6 +18,7 @@ from harness.report.explanation.record import Explanation, IntervalPart, Make
 from harness.report.panel import Json
 from harness.report.receipt import Receipt
 from harness.report.rows import Row
+from harness.report.serving.flying import Flying, company_of
 from harness.report.trail import Trail
 
 N_QUERIES_MOST = 200
@@ -104,6 +105,7 @@ def evidence_of(
     first: Sequence[str],
     trails_of: TrailSource | None,
     n_most: int = N_QUERIES_MOST,
+    flying: Sequence[Flying] = (),
 ) -> PageEvidence:
     """The readings around some queries, ready for the page's script.
 
@@ -113,6 +115,7 @@ def evidence_of(
         first: Names of the queries that must be in it before any other.
         trails_of: Reads the readings; None: they are not at hand, and a query opens to its figures alone.
         n_most: Queries that may be in it.
+        flying: Of a cell under load: who was in flight with whom.
 
     Returns:
         `queries` by name; `columns` and `common` hold what they share.
@@ -120,7 +123,10 @@ def evidence_of(
     by_name = {query_name(query.mode, query.prompt_id): query for query in queries}
     chosen = [by_name[name] for name in dict.fromkeys((*first, *by_name)) if name in by_name][:n_most]
     trails = {} if trails_of is None else trails_of(chosen)
-    accounts = [account_of(query, headline, trails.get((query.prompt_id, query.mode), ())) for query in chosen]
+    accounts = [
+        account_of(query, headline, trails.get((query.prompt_id, query.mode), ()), company=company_of(flying, query))
+        for query in chosen
+    ]
     common = _common([device for account in accounts for device in account.devices])
     kept: dict[str, Json] = {}
     n_characters = 0

@@ -6,8 +6,10 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.records import EngineFacts, Estimate, RunManifest, SamplerStats, Site, Summary
+from harness.analysis.serving.serving import SERVER, is_under_load, load_words
+from harness.records import EngineFacts, Estimate, RunManifest, SamplerStats, ServerFacts, Site, Summary
 from harness.report.numbers import digits, half_width
+from harness.report.serving.sections import weights_words
 from harness.report.wording import BOUNDARY, METHOD, estimated_words
 
 BYTES_PER_GIB = 2**30
@@ -41,6 +43,9 @@ def facts_of(
     """
     energy = [*_energy(summary, manifest), *_sampler(sampler)]
     groups = [("Energy", energy), ("Model and protocol", _cell(summary, manifest))]
+    server = None if manifest is None else manifest.engine.server
+    load = [*([] if server is None else _server(server)), *(_load(summary) if is_under_load(summary.cell) else [])]
+    groups += [("Server and load" if server else "Load", load)] if load else []
     if manifest is not None:
         groups += [("Site", _site(manifest.site, summary.site_id)), ("Run", _run(manifest))]
     return tuple(
@@ -64,6 +69,13 @@ def _energy(summary: Summary, manifest: RunManifest | None) -> list[tuple[str, s
     ]
     if manifest is not None:
         facts.append(("Boards metered", f"--meter-gpus {manifest.meter_gpus}"))
+    if summary.cell.power_limit_w is not None:
+        facts.append(("Power limit", f"{summary.cell.power_limit_w:g} W per board, set for this cell"))
+    busy = [
+        f"{mode.mode} {100 * mode.gpu_busy_share:.0f} %" for mode in summary.modes if mode.gpu_busy_share is not None
+    ]
+    if busy:
+        facts.append(("GPU busy while answering", f"{', '.join(busy)} of the time"))
     for channel in () if manifest is None else filter(lambda channel: channel.makes_energy, manifest.channels):
         period = channel.duration_period_s
         parts = [METHOD[channel.method], BOUNDARY[channel.boundary]]
@@ -83,7 +95,7 @@ def _sampler(sampler: SamplerStats | None) -> list[tuple[str, str]]:
 
 
 def _cell(summary: Summary, manifest: RunManifest | None) -> list[tuple[str, str]]:
-    cell = summary.cell
+    cell, served = summary.cell, summary.cell.engine.name == SERVER
     pair = cell.pair
     own = "" if pair is None else f" in {', '.join(mode for mode in cell.modes if mode not in pair.modes)}"
     facts = _checkpoint(own, cell.model, cell.source, cell.revision, None if manifest is None else manifest.engine)
@@ -92,9 +104,10 @@ def _cell(summary: Summary, manifest: RunManifest | None) -> list[tuple[str, str
         facts += _checkpoint(f" in {', '.join(pair.modes)}", pair.model, pair.source, pair.revision, engine)
     return [
         *facts,
-        ("Precision asked for", ", ".join(filter(None, (cell.dtype, cell.quantization)))),
+        ("Precision asked for", "" if served else ", ".join(filter(None, (cell.dtype, cell.quantization)))),
         ("Prompt set", f"{cell.prompt_set}, sha256 {cell.prompt_set_sha256[:16]}…"),
         ("Protocol", f"{cell.protocol}, at most {cell.max_new_tokens:,} new tokens, seed {cell.seed}"),
+        ("Output lengths", "" if cell.lengths is None else f"recorded before and forced, sha256 {cell.lengths[:16]}…"),
         ("Cell", cell.cell_id),
     ]
 
@@ -105,10 +118,44 @@ def _checkpoint(
     """One checkpoint, and what was executed of it; `where` names its modes if it is one of a pair."""
     facts = [(f"Model{where}", f"{model} ({source})"), (f"Revision{where}", revision)]
     if engine is not None:
-        executed = f"{engine.executed_precision}, {digits(engine.bytes_per_parameter)} bytes per parameter"
-        facts.append((f"Precision executed{where}", executed))
-        facts.append((f"Parameters{where}", f"{engine.n_parameters:,}, attention {engine.attention}"))
+        each = engine.bytes_per_parameter
+        bytes_each = [] if each is None else [f"{digits(each)} bytes per parameter"]
+        precision = engine.executed_precision or ("not said by the server" if engine.server is not None else "unknown")
+        facts.append((f"Precision executed{where}", ", ".join((precision, *bytes_each))))
+        count = [] if engine.n_parameters is None else [f"{engine.n_parameters:,}"]
+        attention = [] if engine.attention is None else [f"attention {engine.attention}"]
+        facts.append((f"Parameters{where}", ", ".join((*count, *attention))))
+        context = engine.context_length if engine.server is not None else None
+        facts.append((f"Context{where}", "" if context is None else f"{context:,} tokens"))
     return facts
+
+
+def _server(server: ServerFacts) -> list[tuple[str, str]]:
+    """The server that answered, as far as it says what it is."""
+    boards = {
+        "processes": "those that its processes are on",
+        "power": "those whose power rose during one query",
+        "user": "as named by the user",
+        "none": "",
+    }[server.boards_by]
+    return [
+        ("Server", " ".join((server.kind, server.version or "of an unknown version"))),
+        ("Served as", server.model),
+        ("Address", server.base_url),
+        ("Started by", shlex.join(server.command) if server.command else "somebody else: it was running"),
+        ("Its boards", boards),
+    ]
+
+
+def _load(summary: Summary) -> list[tuple[str, str]]:
+    """How the queries were sent, and what was done to their prompts and lengths."""
+    cell = summary.cell
+    weights = weights_words([each for serving in summary.serving for each in serving.weights])
+    return [
+        ("Load", load_words(cell)),
+        ("Shared by", weights if cell.batch_size == 1 else "tokens; all rows of a batch read their prompts together"),
+        ("Prompt cache", cell.prompt_cache if cell.engine.name == SERVER else ""),
+    ]
 
 
 def _site(site: Site, site_id: str) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from harness.analysis.measured import THINKING_TOKENS, QueryFigures, devices_by_session, figures_of, is_estimated
+from harness.analysis.serving.serving import is_under_load, load_words
 from harness.analysis.summary import failed
 from harness.records import IntervalRecord, LengthRecord, QueryRecord, Summary
 from harness.report.charts import power_panel, scatter_panel
@@ -24,12 +25,14 @@ from harness.report.evidence import N_QUERIES_MOST, Behind, TrailSource, behind_
 from harness.report.explanation.statistics import Evidence, explanations_of
 from harness.report.facts import FactGroup
 from harness.report.measure import measure_of
-from harness.report.numbers import UNKNOWN, digits, half_width
+from harness.report.numbers import UNKNOWN, digits, duration, half_width
 from harness.report.panel import Panel
 from harness.report.raw_data import raw_data
 from harness.report.receipt import Receipt, receipt_of
 from harness.report.rows import Row
 from harness.report.savings import stopping_panel, two_phase_panel
+from harness.report.serving.flying import Flying
+from harness.report.serving.panels import serving_panels
 from harness.report.spread import spread_panel
 from harness.report.study_bars import factors_panel, split_panel
 from harness.report.study_charts import front_panel, lengths_panel, pairs_panel
@@ -62,6 +65,8 @@ class PageCell:
     """What its joules are at a server, on a grid, on a bill; only where somebody asked."""
     trails_of: TrailSource | None = None
     """Reads the sensor's readings around the queries that the page opens; None: they are not at hand."""
+    flying: Sequence[Flying] = ()
+    """Of a cell under load: how many queries were in flight, session by session."""
     n_queries: int | None = None
     """Of the run, where `queries` are only some of them: the page then lists and draws these. None: they are all."""
     number: int = 1
@@ -120,6 +125,8 @@ class Part:
     facts: Sequence[FactGroup]
     command: str | None
     lines: tuple[QueryLine, ...]
+    served_columns: tuple[str, ...]
+    """More columns of the list, where queries were served."""
     n_queries: int
     footprint: Lead | None
 
@@ -213,6 +220,7 @@ def _told_apart_by(cell: PageCell) -> tuple[str, ...]:
     own = cell.summary.cell
     return (
         " and ".join(own.modes),
+        load_words(own) if is_under_load(own) else "",
         own.dtype,
         own.quantization,
         own.protocol,
@@ -231,7 +239,7 @@ def _part(anchor: str, link: str, cell: PageCell, n_opened: int) -> Part:
         for query in sorted(cell.queries, key=lambda each: (each.session, each.time_start_s))
         if not failed(query) and query.mode in modes
     ]
-    power = power_panel(summary, cell.traces, drawn, cell.intervals, modes)
+    power = power_panel(summary, cell.traces, drawn, cell.intervals, modes, cell.flying)
     study = _study(cell, drawn)
     receipt = receipt_of(summary)
     headline = None if summary.two_phase is not None else summary.comparison
@@ -241,7 +249,7 @@ def _part(anchor: str, link: str, cell: PageCell, n_opened: int) -> Part:
     is_whole = cell.n_queries is None  # some of the queries explain no figure of all of them
     whole = Evidence(summary=summary, figures=by_prompt, intervals=cell.intervals)
     behind = behind_lines(receipt, explanations_of(whole) if is_whole else {})
-    evidence = evidence_of(listed, summary.headline, names_behind(behind), cell.trails_of, n_opened)
+    evidence = evidence_of(listed, summary.headline, names_behind(behind), cell.trails_of, n_opened, cell.flying)
     n_queries = len(listed) if cell.n_queries is None else cell.n_queries
     raw = raw_data(summary, [(each, figures.get((each.prompt_id, each.mode))) for each in listed], n_queries)
     return Part(
@@ -265,6 +273,7 @@ def _part(anchor: str, link: str, cell: PageCell, n_opened: int) -> Part:
         facts=cell.facts,
         command=cell.command,
         lines=tuple(_line(query, figures.get((query.prompt_id, query.mode))) for query in listed[:N_QUERIES_LISTED]),
+        served_columns=SERVED_COLUMNS if any(map(_is_served, listed[:N_QUERIES_LISTED])) else (),
         n_queries=n_queries,
         footprint=cell.footprint,
     )
@@ -289,6 +298,7 @@ def _study(cell: PageCell, drawn: Sequence[tuple[QueryFigures, float]]) -> tuple
             lengths,
             scatter,
         ]
+    panels = [*serving_panels(summary), *panels]
     panels += [stopping_panel(summary.stopping)] if summary.stopping else []
     return tuple(panel for panel in panels if panel is not None)
 
@@ -339,7 +349,7 @@ def _line(query: QueryRecord, figures: QueryFigures | None) -> QueryLine:
     return QueryLine(
         prompt_id=query.prompt_id,
         mode=query.mode,
-        cells=_cells(query, figures),
+        cells=(*_cells(query, figures), *_served_cells(query)),
         answer=shown,
         doubts=", ".join(codes),
     )
@@ -359,6 +369,24 @@ def _cells(query: QueryRecord, figures: QueryFigures | None) -> tuple[str, ...]:
         "" if error_j is None else half_width(error_j),
         f"{score}, cut" if figures.cut else score,
     )
+
+
+SERVED_COLUMNS = ("TTFT", "J equally")
+"""Of the list of queries, for those that were served."""
+
+
+def _served_cells(query: QueryRecord) -> tuple[str, ...]:
+    """How long it waited, and its joules by the other rule; nothing for a query that ran alone in this process."""
+    if not _is_served(query):
+        return ()
+    service = query.service
+    first_s = None if service is None else service.duration_first_token_s
+    equal = [each.energy_shared_equal_j for each in query.readings if each.energy_shared_equal_j is not None]
+    return (UNKNOWN if first_s is None else duration(first_s), digits(sum(equal)) if equal else "–")
+
+
+def _is_served(query: QueryRecord) -> bool:
+    return query.service is not None
 
 
 def _count(value: int | None) -> str:

@@ -99,6 +99,36 @@ class Front:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dot:
+    """A point of a curve, in percent from the left and from below, and how far its interval reaches."""
+
+    left: float
+    bottom: float
+    upright: tuple[float, float] | None
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """One mode's points and the line through them. `path` is in a square of 100 by 100, y downwards."""
+
+    mode: int
+    path: str
+    dots: tuple[Dot, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """Curves over one pair of axes."""
+
+    curves: tuple[Curve, ...]
+    x_axis: str
+    y_axis: str
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
     """A chart with its sentence and its table. What `chart` holds is drawn by the script, under the panel's name."""
 
@@ -110,6 +140,10 @@ class Panel:
     chart: Json | list[Json] | None = None
     bars: tuple[Bars, ...] = ()
     front: Front | None = None
+    planes: tuple[Plane, ...] = ()
+    """Side by side, as far as there is room."""
+    keys: tuple[tuple[str, str], ...] = ()
+    """Of the planes: each mode's name and the number of its colour."""
     label: str = ""
     """A word that must stay with every figure of the panel, such as `two-phase`."""
 

@@ -34,8 +34,10 @@ def raw_data(summary: Summary, figures: Sequence[tuple[QueryRecord, QueryFigures
         *(f"{word}_j", f"{word}_half_width_j", f"{word}_net_j", *(f"{word}_{name}_j" for name in phases)),
         *("prompt_tokens", "thinking_tokens", "answer_tokens", "output_tokens", "correct", "cut", "failed", "findings"),
     ]
+    served = any(query.service is not None for query, _ in figures[:N_QUERIES_MOST])
+    columns += SERVED if served else ()
     constant: list[Cell] = [summary.run_id, summary.cell.cell_id]
-    rows = [_row(query, own, phases) for query, own in figures[:N_QUERIES_MOST]]
+    rows = [[*_row(query, own, phases), *(_served(query) if served else ())] for query, own in figures[:N_QUERIES_MOST]]
     return {
         "name": f"{summary.run_id}-{summary.cell.cell_id}",
         "columns": columns,
@@ -60,6 +62,26 @@ def _row(query: QueryRecord, own: QueryFigures | None, phases: Sequence[str]) ->
     energies += [parts.get(name, 0.0) if own.phases_j is not None else None for name in phases]
     tokens = [own.n_prompt_tokens, own.n_thinking_tokens, own.n_answer_tokens, own.n_output_tokens]
     return [*where, *span, *map(_short, energies), *tokens, own.correct, own.cut, False, found]
+
+
+SERVED = (
+    *("attribution", "energy_shared_equal_j", "duration_share_s", "time_sent_s", "duration_queued_s"),
+    *("duration_first_token_s", "duration_per_output_token_s", "cached_tokens", "http_status"),
+)
+"""More columns, where queries were served."""
+
+
+def _served(query: QueryRecord) -> list[Cell]:
+    equal_j = [each.energy_shared_equal_j for each in query.readings if each.energy_shared_equal_j is not None]
+    share_s = [each.duration_share_s for each in query.readings if each.duration_share_s is not None]
+    attributions = dict.fromkeys(each.attribution.value for each in query.readings)
+    own: list[Cell] = [" ".join(attributions), _short(sum(equal_j)) if equal_j else None]
+    own.append(_short(share_s[0]) if share_s else None)
+    service = query.service
+    if service is None:
+        return [*own, *([None] * (len(SERVED) - len(own)))]
+    own += [_short(service.time_sent_s), _short(service.duration_queued_s), _short(service.duration_first_token_s)]
+    return [*own, _short(service.duration_per_output_token_s), service.n_cached_tokens, service.status]
 
 
 def _short(value: float | None) -> float | None:

@@ -27,6 +27,7 @@ from harness.report.numbers import (
     value_of,
 )
 from harness.report.rows import Kind, Row, Section, wide
+from harness.report.serving.sections import serving_sections, weights_words
 from harness.report.study import columns_of, study_tables
 from harness.report.study_sections import (
     answer_rows,
@@ -80,6 +81,7 @@ def receipt_of(summary: Summary) -> Receipt:
         sections = list(two_phase_sections(summary.two_phase, modes))
     else:
         sections = [*_seconds(summary), _joules(summary)] if summary.estimated else _measured_joules(summary)
+        sections += serving_sections(summary)
         sections += [_tokens(summary), *comparison_sections(summary), *_answers(summary)]
     sections += [stopping_section(summary.stopping)] if summary.stopping is not None else []
     sections += _beside(summary)
@@ -108,6 +110,8 @@ def _lines(summary: Summary) -> tuple[str, ...]:
     count = f"{n_measured:,} of {n_planned:,}" if n_measured < n_planned else f"{n_planned:,}"
     prompts = f"{count} prompts of {summary.cell.prompt_set}"
     typical = "for a typical query: the mean of those answered"
+    if summary.cell.overlaps:
+        typical = "for a typical query: the mean share of those answered, ramp and drain included"
     if summary.two_phase is not None:
         prompts = f"two-phase: {summary.two_phase.n_prompts:,} prompts of {summary.cell.prompt_set}"
         typical = "for a typical query: its token count, times an energy law"
@@ -117,8 +121,17 @@ def _lines(summary: Summary) -> tuple[str, ...]:
         *([n_asked(summary.two_phase)] if summary.two_phase is not None and n_asked(summary.two_phase) else []),
         *_protocol(summary),
         energy_source(summary),
+        *_weights(summary),
         *([] if summary.two_phase is not None and not summary.two_phase.valid else [typical]),
     )
+
+
+def _weights(summary: Summary) -> list[str]:
+    """What a prompt token weighs where queries share by tokens; of static batches it changes nothing."""
+    if not summary.cell.overlaps or summary.cell.batch_size > 1:
+        return []
+    words = weights_words([each for serving in summary.serving for each in serving.weights])
+    return [words] if words else []
 
 
 def _protocol(summary: Summary) -> list[str]:
@@ -308,7 +321,8 @@ def _tokens(summary: Summary) -> Section:
             cells = tuple(value_of(unit.estimate(mode.duration_s)) for mode in modes)
             label = "seconds" if unit.name == "s" else unit.name
             rows.append(Row(label=label, cells=cells, behind=behind(modes, "duration_s")))
-    return Section(title="Tokens of one query", rows=tuple(rows))
+    forced = "" if summary.cell.lengths is None else " (forced lengths)"
+    return Section(title=f"Tokens of one query{forced}", rows=tuple(rows))
 
 
 def _answers(summary: Summary) -> list[Section]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.records import Estimate, ModeSummary, Summary
 from harness.report.numbers import UNKNOWN, Unit, digits, ends_of, unit_for, value_of
-from harness.report.wording import joules_label
+from harness.report.wording import joules_label, tokens_label
 
 PERCENT = Unit(name="%", size=0.01)
 CHOSEN = (
@@ -55,15 +55,16 @@ def table_of(summary: Summary) -> Table:
     counts = [
         _row(summary, "queries", _queries),
         _row(summary, "correct", _correct),
-        _row(summary, "thinking tokens", lambda mode: _figure(mode.thinking_tokens)),
-        _row(summary, "answer tokens", lambda mode: _figure(mode.answer_tokens)),
+        _row(summary, tokens_label(summary.cell, "thinking"), lambda mode: _figure(mode.thinking_tokens)),
+        _row(summary, tokens_label(summary.cell, "answer"), lambda mode: _figure(mode.answer_tokens)),
     ]
     if any(mode.n_cut for mode in summary.modes):
         counts.append(_row(summary, "cut by the token cap", _cut))
     if any(mode.n_forced for mode in summary.modes):
         counts.append(_row(summary, "thinking ended by force", _forced))
     power = _row(summary, f"{joules_label(summary, 'W')} while answering", _power)
-    ordered = [*time, *counts, *energy] if summary.estimated else [*counts, *energy, *time, power]
+    powers = [power] if any(mode.power_w is not None for mode in summary.modes) else []
+    ordered = [*time, *counts, *energy] if summary.estimated else [*counts, *energy, *time, *powers]
     caption = "Each figure is a mean or a total over its mode"
     if summary.two_phase is None:
         caption += "; below it, the 95 % interval over prompts."
@@ -86,8 +87,8 @@ def in_short(summary: Summary) -> Table:
             _estimates(summary, "per output token", "J", lambda mode: mode.energy_per_output_token_j),
         ]
     tokens = [
-        _row(summary, "thinking tokens", lambda mode: _figure(mode.thinking_tokens)),
-        _row(summary, "answer tokens", lambda mode: _figure(mode.answer_tokens)),
+        _row(summary, tokens_label(summary.cell, "thinking"), lambda mode: _figure(mode.thinking_tokens)),
+        _row(summary, tokens_label(summary.cell, "answer"), lambda mode: _figure(mode.answer_tokens)),
     ]
     right = (
         [_row(summary, "correct", _correct), _per_correct(summary)] if any(m.n_scored for m in summary.modes) else []

@@ -87,6 +87,11 @@ def print_receipt(
         print_tables(console, receipt.study)
         console.print(shown(receipt.study_caption, style="dim"), width=min(console.width, WIDTH_TEXT))
     print_doubts(console, receipt.doubts)
+    print_ends(console, places, next_command)
+
+
+def print_ends(console: Console, places: Sequence[Place] = (), next_command: str | None = None) -> None:
+    """Where the files are, and what to run next."""
     if places:
         console.print()
         for place in places:

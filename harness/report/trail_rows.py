@@ -25,12 +25,13 @@ class TrailTable:
     """What these readings alone say of the query."""
 
 
-def trail_table(trail: Trail, phases: Sequence[PhaseReading] = ()) -> TrailTable:
+def trail_table(trail: Trail, phases: Sequence[PhaseReading] = (), *, shared: bool = False) -> TrailTable:
     """The readings to show, with the query's edges among them.
 
     Args:
         trail: The readings.
         phases: Of the query on this device; where one begins is shown.
+        shared: Whether others were in flight too, so that the readings are of all of them.
     """
     first, last = trail.shown()
     readings = [*_rows(trail, first), *_rows(trail, last)]
@@ -48,7 +49,7 @@ def trail_table(trail: Trail, phases: Sequence[PhaseReading] = ()) -> TrailTable
     return TrailTable(
         columns=columns,
         rows=tuple(row for _, row in sorted([*readings, *edges], key=lambda each: each[0])),
-        says=_says(trail),
+        says=_says(trail, shared=shared),
     )
 
 
@@ -82,16 +83,20 @@ def _skipped(trail: Trail, hidden: Sequence[Caught], before: Caught, after: Caug
     return f"{text}, {digits(min(watts))} to {digits(max(watts))} W"
 
 
-def _says(trail: Trail) -> str:
+def _says(trail: Trail, *, shared: bool) -> str:
     if trail.estimated:
         return "There is no sensor: the joules are these watts, of a hardware model, times the seconds (estimated)."
     bounds = trail.bounds_j
     if bounds is None and trail.counts:
         return "The counter's readings do not enclose this query, or it fell meanwhile: see the findings."
+    if bounds is None and shared:
+        return "What all queries in flight drew is these watts over time; between two readings nothing is known."
     if bounds is None:
         return "The energy is these watts over time; between two readings nothing is known."
     least, most = bounds
     inside = "No tick lies wholly inside" if not least else f"The ticks wholly inside make {energy(least)}"
+    if shared:
+        return f"{inside}, those that touch it {energy(most)}: what all queries in flight drew meanwhile lies between."
     return f"{inside}, those that touch it {energy(most)}: the energy lies between."
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.analysis.serving.serving import SERVER, load_words
 from harness.records import Boundary, Cell, Finding, FindingCode, Method, Stopping, Summary, TwoPhase
 
 BOUNDARY = {
@@ -21,6 +22,11 @@ METHOD = {
     Method.ESTIMATED: "estimated, no sensor",
     Method.REPLAYED: "replayed from a recording",
 }
+
+
+SHARED = "shared by tokens among the queries in flight"
+"""What is said of a joule that was attributed to a query and not measured on it alone."""
+ENERGIES = ("J", "Wh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +54,10 @@ def doubts(findings: Sequence[Finding]) -> tuple[Doubt, ...]:
 
 def energy_source(summary: Summary) -> str:
     """What the joules include and where they come from."""
-    boundary = BOUNDARY[summary.headline]
+    boundary, shared = BOUNDARY[summary.headline], f", {SHARED}" if summary.cell.overlaps else ""
     if summary.estimated:
-        return f"energy of {boundary}, {estimated_words(summary)}"
-    return f"gross energy of {boundary}, by {METHOD[summary.method]}"
+        return f"energy of {boundary}, {estimated_words(summary)}{shared}"
+    return f"gross energy of {boundary}, by {METHOD[summary.method]}{shared}"
 
 
 def estimated_words(summary: Summary) -> str:
@@ -64,8 +70,10 @@ def estimated_words(summary: Summary) -> str:
 
 
 def joules_label(summary: Summary, unit: str = "J") -> str:
-    """The unit of an energy, with the word where it is an estimate."""
-    return f"{unit} ({estimated_words(summary)})" if summary.estimated else unit
+    """The unit of an energy, with the word where it is an estimate, or where queries share it."""
+    words = [estimated_words(summary)] if summary.estimated else []
+    words += ["shared"] if summary.cell.overlaps and unit.endswith(ENERGIES) else []
+    return f"{unit} ({', '.join(words)})" if words else unit
 
 
 def models(cell: Cell) -> str:
@@ -77,12 +85,20 @@ def models(cell: Cell) -> str:
     return f"{cell.model} ({own}) and {pair.model} ({', '.join(pair.modes)})"
 
 
+def tokens_label(cell: Cell, kind: str) -> str:
+    """What tokens are called: those of answers whose lengths were forced say so wherever they are shown."""
+    return f"{kind} tokens" if cell.lengths is None else f"{kind} tokens (forced lengths)"
+
+
 def subject(summary: Summary) -> str:
     """The model, or both checkpoints of a pair, and how it is executed, in one line."""
     cell = summary.cell
     precision = cell.dtype if cell.quantization in ("", "none") else f"{cell.dtype}, {cell.quantization}"
+    if cell.engine.name == SERVER:  # what it executes is the server's, and not the cell's to say
+        return f"{models(cell)} by a server, {load_words(cell)}"
     named = f"{cell.model} ({precision})" if cell.pair is None else f"{models(cell)}, {precision}"
-    return f"{named} on {cell.engine.device}, {cell.engine.name}"
+    batches = f", {load_words(cell)}" if cell.overlaps else ""
+    return f"{named} on {cell.engine.device}, {cell.engine.name}{batches}"
 
 
 def statistic(stopping: Stopping) -> str:

@@ -34,7 +34,7 @@ from harness.store.slim import slim_intervals, slim_queries
 if TYPE_CHECKING:
     from harness.records import IntArray
 
-LAYOUT = "1"
+LAYOUT = "2"
 """Of the Parquet files; another one is made again."""
 KEPT_FROM_BYTES = 8 * 2**20
 """Files below, about 5,000 queries, are read in a fifth of a second: nothing is put beside them."""

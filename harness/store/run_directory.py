@@ -28,6 +28,7 @@ from pydantic import ValidationError
 from harness.errors import SchemaError, StorageFull, UsageError
 from harness.records import (
     SCHEMA_VERSION,
+    BusyShares,
     Cell,
     CrossCheck,
     ExternalMeter,
@@ -131,7 +132,7 @@ class RunDirectory:
         yield from _lines_at(self.path / "queries.jsonl", offsets, QueryRecord)
 
     def finished(self) -> set[tuple[str, str]]:
-        """(prompt_id, mode) of every query on disk, but for those that the sensor missed: they are repeated."""
+        """(prompt_id, mode) of every query on disk, but for those that the sensor or the server missed: they are repeated."""
         queries = self.query_columns()
         kept = np.flatnonzero(~_were_missed(queries))
         pairs = zip(queries.prompt.codes[kept].tolist(), queries.mode.codes[kept].tolist(), strict=True)
@@ -217,6 +218,10 @@ class RunDirectory:
         if timelines:
             _append(self._session(timelines[0].session) / "timelines.jsonl", *timelines)
 
+    def server_log(self, session: int) -> Path:
+        """Where what a server says goes, if the session starts one."""
+        return self._session(session) / "server.log"
+
     def weights(self, session: int) -> TokenWeights | None:
         """What a session's energy was shared by; None: it was not shared by tokens."""
         path = self._session(session) / "weights.json"
@@ -249,6 +254,16 @@ class RunDirectory:
         """What the newest external log says of a session; None: there is none."""
         paths = self._externals(session)
         return _read_json(paths[-1], ExternalMeter) if paths else None
+
+    def write_busy(self, busy: BusyShares) -> None:
+        """Once per session whose boards said how busy they were, when it ends."""
+        with writing(self.path):
+            _write_new(self._session(busy.session) / "busy.json", busy.model_dump_json(indent=1) + "\n")
+
+    def busy(self, session: int) -> BusyShares | None:
+        """How busy the boards were in a session; None: unknown."""
+        path = self._session(session) / "busy.json"
+        return _read_json(path, BusyShares) if path.exists() else None
 
     def write_cross_check(self, check: CrossCheck) -> None:
         """Once per session that was cross-checked."""
@@ -315,6 +330,16 @@ LASTING = {FindingCode.HOST_SHARED, FindingCode.AVERAGED_POWER_ONLY}
 """Where energy is null for one of these, it would be null again: the site is like that, and not one moment of it."""
 
 
+RETRIED = {
+    FindingCode.SERVER_REFUSED,
+    FindingCode.SERVER_LOST,
+    FindingCode.STREAM_CUT,
+    FindingCode.TIMED_OUT,
+    FindingCode.RATE_LIMITED,
+}
+"""What a server did to a query that it need not do again."""
+
+
 def _were_missed(queries: QueryColumns) -> BoolArray:
     """Of which a device's energy is unknown through what a repeat can cure: a lost sensor, a hole in its counter."""
     findings, readings = queries.findings, queries.readings
@@ -324,6 +349,10 @@ def _were_missed(queries: QueryColumns) -> BoolArray:
     unknown[findings.reading[of_readings][lasting[findings.code.codes[of_readings]]]] = False
     missed = np.zeros(len(queries), dtype=np.bool_)
     missed[readings.owner[unknown]] = True
+    retried = np.array([name in RETRIED for name in findings.code.names], dtype=np.bool_)
+    of_queries = np.flatnonzero(findings.reading < 0)
+    again = of_queries[retried[findings.code.codes[of_queries]]]
+    missed[findings.owner[again]] |= ~queries.answered[findings.owner[again]]
     return missed
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 READING = (
     *("device", "boundary", "method", "time_start_s", "time_end_s", "energy_gross_j", "energy_gross_half_width_j"),
     *("phases", "findings", "power_idle_w", "energy_net_j", "energy_net_half_width_j", "energy_tail_j"),
+    *("energy_shared_equal_j", "duration_share_s"),
 )
 """What is kept of a reading."""
 

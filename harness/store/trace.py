@@ -1,12 +1,13 @@
 """Raw readings as a table that anybody can read: one row a reading, monotonic and Unix time side by side.
 
 CSV is written and flushed as readings come, so a kill leaves what was there. Parquet gets its index at the end and
-needs one in good order.
+needs one in good order; it holds what is known of the channels too, which a CSV has no place for.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -26,11 +27,18 @@ COLUMNS = (
 MARK = ("command", "edge", "")
 """Device, quantity and method of a marked edge. Its value is 1 where the command begins and -1 where it ends."""
 
+CHANNELS_KEY = b"harness.channels"
+"""Of a Parquet file's own metadata: the channels as JSON, in the order of their numbers."""
+
 Row = tuple[str, str, str, float, float, float, float]
 
 
 class TraceFile(Protocol):
     """A table that grows."""
+
+    def describe(self, channels: Sequence[Channel]) -> None:
+        """Say what is recorded; counts before the first rows."""
+        ...
 
     def write(self, rows: list[Row]) -> None:
         """Add rows."""
@@ -79,6 +87,9 @@ class _CsvTrace:
         self._writer.writerow(COLUMNS)
         self._file.flush()
 
+    def describe(self, channels: Sequence[Channel]) -> None:
+        """There is no place for it."""
+
     def write(self, rows: list[Row]) -> None:
         self._writer.writerows((*row[:3], *(f"{number:.6f}" for number in row[3:])) for row in rows)
         self._file.flush()
@@ -90,18 +101,35 @@ class _CsvTrace:
 class _ParquetTrace:
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         self._pa: Any = pa
-        self._schema = pa.schema(
-            [(name, pa.string() if index < 3 else pa.float64()) for index, name in enumerate(COLUMNS)]
-        )
-        self._writer = pq.ParquetWriter(str(path), self._schema, compression="zstd")
+        self._file: IO[bytes] = path.open("wb")
+        self._channels: tuple[Channel, ...] = ()
+        self._writer: Any = None
+
+    def describe(self, channels: Sequence[Channel]) -> None:
+        self._channels = tuple(channels)
 
     def write(self, rows: list[Row]) -> None:
         if rows:
             columns = dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
-            self._writer.write_table(self._pa.table(columns, schema=self._schema))
+            writer = self._opened()
+            writer.write_table(self._pa.table(columns, schema=self._schema()))
 
     def close(self) -> None:
-        self._writer.close()
+        if not self._file.closed:
+            self._opened().close()
+            self._file.close()
+
+    def _schema(self) -> Any:
+        fields = [(name, self._pa.string() if index < 3 else self._pa.float64()) for index, name in enumerate(COLUMNS)]
+        known = json.dumps([channel.model_dump(mode="json") for channel in self._channels])
+        return self._pa.schema(fields, metadata={CHANNELS_KEY: known} if self._channels else None)
+
+    def _opened(self) -> Any:
+        """The writer, which has to know the channels when it is made."""
+        if self._writer is None:
+            import pyarrow.parquet as pq
+
+            self._writer = pq.ParquetWriter(self._file, self._schema(), compression="zstd")
+        return self._writer

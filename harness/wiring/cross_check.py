@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.attribution import exclusive
 from harness.meter.beside.cross_check import CodecarbonTracker, OtherEnergies
-from harness.pipeline import Observer
+from harness.pipeline.observer import Observer
 from harness.protocols import EnergyCurve
 from harness.records import Attribution, CrossCheck, Prompt, QueryRecord, Reading, Stopping
 
@@ -32,6 +32,14 @@ class CrossCheckedObserver(Observer):
         if name == "idle_after":
             self.end()
         self._observer.stage(name, mode)
+
+    def told(self, line: str) -> None:
+        """Passed on."""
+        self._observer.told(line)
+
+    def served(self, n_done: int, n_queries: int, mode: str, n_failed: int) -> None:
+        """Passed on."""
+        self._observer.served(n_done, n_queries, mode, n_failed)
 
     def lengths(self, n_done: int, n_all: int) -> None:
         """Passed on."""

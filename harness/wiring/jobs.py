@@ -7,10 +7,11 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.analysis.two_phase import N_FITTED, N_HELD_OUT
 from harness.config import Catalogue, ModelEntry, RunSpec, load_catalogue
@@ -18,13 +19,20 @@ from harness.environment.machine import visible_gpus
 from harness.environment.nvml import Nvml, open_nvml
 from harness.errors import EnvironmentFault, UsageError
 from harness.prompts.catalogue import parse
-from harness.protocols import Engine, Reasoning
+from harness.protocols import Reasoning
 from harness.reasoning.switch import FamilyReasoning, budget_end, budget_of
-from harness.records import Cell, EngineOptions, PairedCheckpoint, PromptSet
+from harness.records import Cell, EngineOptions, PairedCheckpoint, Prompt, PromptSet
 from harness.scoring.catalogue import scorer_identity
+from harness.wiring.lengths import Lengths, lengths_of, refuse_lengths
 from harness.wiring.subject import Subject, subject_of
+from harness.wiring.variants import in_turn, resumed_cells, variant_specs
+
+if TYPE_CHECKING:
+    from harness.engine.transformers import TransformersEngine
 
 N_PILOT = 5
+SERVED = "served"
+"""As a device: wherever a server has put its model."""
 EMBEDDED_SET, EVERYDAY_SET = "chains", "everyday"
 CAPS = {EMBEDDED_SET: 128}
 CAP = 2048
@@ -49,6 +57,15 @@ class Job:
     spec: RunSpec
     pair_entry: ModelEntry | None = None
     pair_reasoning: Reasoning | None = None
+    lengths: Lengths | None = None
+    """Recorded ones, which the answers are to have; None: each ends by itself."""
+    variant: str | None = None
+    """Which of the run's variants this is; None: it has none."""
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """Those that the run takes at most, in order."""
+        return self.prompt_set.prompts[: self.n_prompts]
 
     @property
     def n_prompts(self) -> int:
@@ -70,7 +87,7 @@ class Job:
 
 
 def jobs_of(spec: RunSpec, cells: Sequence[Cell] = ()) -> list[Job]:
-    """What a spec asks for: one cell per model and repeat.
+    """What a spec asks for: one cell per model and repeat, or per variant and repeat.
 
     Args:
         spec: The run.
@@ -79,11 +96,15 @@ def jobs_of(spec: RunSpec, cells: Sequence[Cell] = ()) -> list[Job]:
     Raises:
         HarnessError: A model, mode, prompt set, scorer or device that does not exist or cannot be used here.
     """
-    device = _device(spec.device)
+    device = SERVED if spec.is_served else _device(spec.device)
     catalogue = load_catalogue(spec.models)
+    if spec.variants:
+        specs = variant_specs(spec, catalogue)
+        known = resumed_cells(spec, cells) if cells else dict.fromkeys(specs, ())
+        return in_turn({name: jobs_of(own, known[name]) for name, own in specs.items() if known[name] or not cells})
     if cells:
         return [_resumed(spec, device, catalogue, cell) for cell in cells]
-    return [job for name in spec.model for job in _of_model(spec, device, catalogue, catalogue.entry(name))]
+    return [job for name in spec.model for job in _of_model(spec, device, catalogue, _entry(spec, catalogue, name))]
 
 
 def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntry) -> list[Job]:
@@ -91,10 +112,11 @@ def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntr
     protocol, subject = spec.preset, subject_of(spec, catalogue, entry)
     prompt_set, source = _prompt_set(spec, entry, protocol.order), source_of(entry)
     max_new_tokens, caps = _caps(spec, subject, prompt_set, source)
+    lengths = lengths_of(spec)
     cell = Cell(
         model=entry.name,
         source=entry.source,
-        revision=_revision(source, entry),
+        revision=_served_revision(spec, entry) if spec.is_served else _revision(source, entry),
         engine=EngineOptions(
             name=spec.engine.name,
             device=device.partition(":")[0],
@@ -122,6 +144,8 @@ def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntr
         seed=spec.seed,
         batch_size=1 if spec.two_phase else spec.batch_size or 1,
         prompt_cache=spec.prompt_cache,
+        power_limit_w=spec.power_limit_w,
+        lengths=None if lengths is None else lengths.sha256,
         lengths_batch_size=(spec.batch_size or LENGTHS_BATCH_SIZE) if spec.two_phase else None,
     )
     for mode in cell.modes:
@@ -145,10 +169,13 @@ def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntr
             spec=spec,
             pair_entry=subject.pair,
             pair_reasoning=FamilyReasoning(subject.pair_reasoning) if subject.pair else None,
+            lengths=lengths,
         )
         for repeat in range(spec.repeats)
         for load in _loads(spec)
     ]
+    if lengths is not None:
+        refuse_lengths(lengths, jobs[0].cell, jobs[0].prompts)
     n_alone = math.ceil(N_ONE_BY_ONE / len(cell.modes))
     if spec.two_phase and jobs and jobs[0].n_prompts < 2 * n_alone:
         raise UsageError(
@@ -169,7 +196,7 @@ def _loads(spec: RunSpec) -> list[dict[str, object]]:
 
 def _resumed(spec: RunSpec, device: str, catalogue: Catalogue, cell: Cell) -> Job:
     """The job of a cell that exists; refused where its prompts or its scorer have changed."""
-    entry = catalogue.entry(_reference(cell))
+    entry = _entry(spec, catalogue, cell.source) if spec.is_served else catalogue.entry(_reference(cell))
     prompt_set = _prompt_set(spec, entry, cell.order)
     if prompt_set.sha256 != cell.prompt_set_sha256:
         raise UsageError(
@@ -187,6 +214,12 @@ def _resumed(spec: RunSpec, device: str, catalogue: Catalogue, cell: Cell) -> Jo
             f"This run was scored by {cell.scorer or 'the scorers of its prompts'}, and here it would be {scorer}.",
             "Restore the scorer's file, or start a new run.",
         )
+    lengths = lengths_of(spec)
+    if cell.lengths != (None if lengths is None else lengths.sha256):
+        raise UsageError(
+            f"The recorded lengths of {spec.lengths} are not those that this run began with.",
+            "Restore that run, or start a new one.",
+        )
     return Job(
         cell=cell,
         entry=entry,
@@ -196,6 +229,7 @@ def _resumed(spec: RunSpec, device: str, catalogue: Catalogue, cell: Cell) -> Jo
         spec=spec,
         pair_entry=catalogue.entry(_reference(cell.pair)) if cell.pair else None,
         pair_reasoning=FamilyReasoning(cell.pair.reasoning) if cell.pair else None,
+        lengths=lengths,
     )
 
 
@@ -256,6 +290,24 @@ def _prompt_set(spec: RunSpec, entry: ModelEntry, order: str) -> PromptSet:
     return source.load(None if order == "stored" else spec.seed)
 
 
+def _entry(spec: RunSpec, catalogue: Catalogue, name: str) -> ModelEntry:
+    """The catalogue's entry; of a server, whatever name it serves the model by."""
+    if not spec.is_served:
+        return catalogue.entry(name)
+    known = [entry for entry in catalogue.models if name in (entry.name, entry.source)]
+    return ModelEntry(
+        name=name,
+        source=name,
+        reasoning=known[0].reasoning if known else None,
+        prompts=known[0].prompts if known else None,
+    )
+
+
+def _served_revision(spec: RunSpec, entry: ModelEntry) -> str:
+    """Of the weights that the user says a server serves; otherwise only the server knows, and says in the manifest."""
+    return "unknown" if spec.weights_dir is None else _revision(spec.weights_dir, entry)
+
+
 def source_of(entry: ModelEntry) -> str:
     """Where the engine finds the weights: a Hub id or a path."""
     kind, _, name = entry.source.partition(":")
@@ -281,7 +333,7 @@ def _device(requested: str) -> str:
     return resolve_device(requested, n_gpus, nvml.driver if isinstance(nvml, Nvml) else None)
 
 
-def engine_class() -> Callable[..., Engine]:
+def engine_class() -> type[TransformersEngine]:
     """The engine in this process, imported only when something is to be run.
 
     Raises:

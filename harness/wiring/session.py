@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import harness
 from harness.analysis.lengths import length_figures
 from harness.analysis.sequential import looks
 from harness.analysis.stopping import stopping_now
 from harness.analysis.two_phase import law_prompts
-from harness.clock import SessionClock, utc_now
-from harness.config import ModelEntry, RunSpec
-from harness.environment.census import NOT_THE_MODELS_ALONE, Census, scope_findings
+from harness.clock import SessionClock
+from harness.config import RunSpec
 from harness.environment.cpu_time import CpuTime
-from harness.environment.machine import git_commit, site, visible_gpus
+from harness.environment.machine import site, visible_gpus
 from harness.environment.nvml import Nvml, open_nvml
 from harness.environment.rapl import RaplZone, rapl_zones
 from harness.environment.visibility import choose_boards, order_doubt
@@ -25,11 +24,14 @@ from harness.errors import InvalidMeasurement, NoSensor
 from harness.meter.beside.cross_check import CodecarbonTracker
 from harness.meter.meter import SessionMeter
 from harness.meter.recorder import SamplerProcess
-from harness.pipeline import Observer, Session, refuse_precision
-from harness.protocols import Engine, Reasoning, Scorer
+from harness.pipeline.load import LoadSession
+from harness.pipeline.observer import Observer
+from harness.pipeline.output import refuse_precision
+from harness.pipeline.session import Session
+from harness.power_limit.limit import PowerLimit
+from harness.protocols import Engine, LoadEngine, Scorer
 from harness.reasoning.proof import check_switch
 from harness.records import (
-    Attribution,
     Boundary,
     Cell,
     Channel,
@@ -39,7 +41,6 @@ from harness.records import (
     LengthRecord,
     Prompt,
     QueryRecord,
-    RunManifest,
     Stopping,
 )
 from harness.schedule import Schedule
@@ -47,11 +48,11 @@ from harness.scoring.catalogue import scorer
 from harness.scoring.own import is_own
 from harness.store.run_directory import RunDirectory
 from harness.wiring.cross_check import CrossCheckedObserver, cross_check
-from harness.wiring.jobs import N_PILOT, Job, engine_class, source_of
-from harness.wiring.sensor_cards import cards_of, doubts_of, learn
-
-_census = Census()
-"""Of this process: what it loads in one session is still its own in the next."""
+from harness.wiring.engines import engine_of, load_engine_of
+from harness.wiring.jobs import N_PILOT, SERVED, Job
+from harness.wiring.sensor_cards import cards_of
+from harness.wiring.serving import Servers, serving_of
+from harness.wiring.watch import Watch
 
 
 def store_for(job: Job, run_path: Path) -> RunDirectory:
@@ -74,8 +75,24 @@ def _rapl_measures(zones: Sequence[RaplZone]) -> bool:
     return any(zone.moving for zone in zones) and all(zone.readable for zone in zones)
 
 
-def measure(job: Job, run_path: Path, observer: Observer, *, pilot_only: bool, command: Sequence[str]) -> str:
+def measure(
+    job: Job,
+    run_path: Path,
+    observer: Observer,
+    *,
+    pilot_only: bool,
+    command: Sequence[str],
+    servers: Servers | None = None,
+) -> str:
     """Run one session of a cell and return how it ended.
+
+    Args:
+        job: The cell.
+        run_path: The run's directory.
+        observer: Told what is going on.
+        pilot_only: Stop after the pilot prompts.
+        command: What the user typed, for the manifest.
+        servers: Kept over several cells; None: this cell's server, if it has one, ends with it.
 
     Raises:
         HarnessError: See `Session.run`.
@@ -83,16 +100,23 @@ def measure(job: Job, run_path: Path, observer: Observer, *, pilot_only: bool, c
     """
     store = store_for(job, run_path)
     with store.locked():
-        return _measure(job, store, run_path, observer, pilot_only=pilot_only, command=command)
+        return _measure(job, store, run_path, observer, servers, pilot_only=pilot_only, command=command)
 
 
 def _measure(
-    job: Job, store: RunDirectory, run_path: Path, observer: Observer, *, pilot_only: bool, command: Sequence[str]
+    job: Job,
+    store: RunDirectory,
+    run_path: Path,
+    observer: Observer,
+    servers: Servers | None,
+    *,
+    pilot_only: bool,
+    command: Sequence[str],
 ) -> str:
-    spec, clock = job.spec, SessionClock()
+    spec, cell, clock = job.spec, job.cell, SessionClock()
     prompts = _prompts(job)
     schedule = Schedule(
-        cell=job.cell,
+        cell=cell,
         prompts=prompts,
         finished=store.finished(),
         n_pilot=N_PILOT,
@@ -102,122 +126,104 @@ def _measure(
         store_text=spec.store_text,
         looks=() if spec.until_ci is None else looks(job.n_prompts),
     )
-    if job.cell.lengths_batch_size is not None and _lengths_known(store, job):
-        schedule = schedule.measuring(_chosen(store.lengths(), job.cell))
+    if cell.lengths_batch_size is not None and _lengths_known(store, job):
+        schedule = schedule.measuring(_chosen(store.lengths(), cell))
     if not schedule.n_queries():
         return "finished"
     if _settled(store, job, schedule.looks):
         return "settled"
     with chdir(spec.working_dir or "."):  # where a relative path of a scorer's file begins
         scorers = _scorers(prompts)
-    boards = sampled_boards(spec, job.device)
-    zones = rapl_zones()
+    boards, zones = sampled_boards(spec, job.device), rapl_zones()
     rapl = _rapl_measures(zones)
-    cpu_time = CpuTime()
-    if job.cell.lengths_batch_size is not None and not boards and not rapl:
+    here = site(boards)  # before a power limit is set: it must not look like another site
+    if cell.lengths_batch_size is not None and not boards and not rapl:
         raise NoSensor(
             "--two-phase fits measured joules, and nothing here can be measured.",
             "Leave it out: without a sensor every prompt is timed. `harness doctor` shows what is missing.",
         )
-    cards = cards_of(boards, lambda: observer.stage("sensor"))
-    recorder = SamplerProcess(nvml_uuids=boards, cards=cards, rapl=rapl, estimate=not boards and not rapl)
-    meter = SessionMeter(recorder)
-    engine = _engine(job, clock)
     number = store.begin_session()
-    watched = CrossCheckedObserver(observer)
-    session = Session(
-        number=number,
-        schedule=schedule,
-        engine=engine,
-        meter=meter,
-        clock=clock,
-        store=store,
-        scorers=scorers,
-        observer=watched,
-        cpu_time=cpu_time.read if rapl and cpu_time.is_readable else None,
-        choose=lambda lengths: _chosen(lengths, job.cell),
-    )
-    read_boards = set(boards)
-    if boards:
-        _census.before_load(_boards_known().states())
-
-    def conclude() -> list[Finding]:
-        learnt = learn(cards, meter.channels, store.segments(number), read_boards)
-        return [*learnt, *(_census.at_end(_boards_known().states()) if boards else ())]
-
-    session.conclude = conclude
-    findings: list[Finding] = []
-    if any(not zone.readable for zone in zones):
-        findings.append(Finding(code=FindingCode.HOST_NOT_READABLE))
-
-    def check(facts: EngineFacts) -> None:
-        findings.extend([*engine.warnings(), *recorder.notes()])
-        findings.extend(_refused_or_noted(job, facts, engine))
-        if boards:
-            known = _boards_known()
-            holders = choose_boards("auto", known.boards(), facts.device_uuids, known.mig_parents())
-            others = set(boards) - set(holders)
-            states = known.states()
-            metered = holders if spec.meter_gpus == "auto" else boards
-            findings.extend(scope_findings([board for board in known.boards() if board.uuid in metered], states))
-            findings.extend(_census.after_load(states, metered, holders))
-            if spec.meter_gpus == "auto":
-                meter.keep({channel.device for channel in meter.channels} - others)
-                read_boards.difference_update(others)
-            elif set(boards) != set(holders):
-                held = ", ".join(holders) or "no board"
-                detail = f"metered: {', '.join(boards)}; holding the model: {held}"
-                findings.append(Finding(code=FindingCode.OTHER_BOARDS_METERED, detail=detail))
-        if any(finding.code in NOT_THE_MODELS_ALONE for finding in findings):
-            session.attribution = Attribution.WHOLE_BOARD
-
-    def announce(facts: tuple[EngineFacts, ...], channels: tuple[Channel, ...]) -> None:
-        gpu = any(channel.boundary is Boundary.GPU_BOARD for channel in channels)
-        headline = Boundary.GPU_BOARD if gpu else Boundary.HOST
-        if spec.until_ci is not None:
-            session.look = lambda: _stopping(store.queries(), job, headline)
-        if gpu and job.entry.source.startswith("embedded:"):
-            findings.append(Finding(code=FindingCode.TINY_MODEL_ON_GPU))
-        findings.extend(doubts_of(cards, read_boards))
-        store.write_manifest(
-            RunManifest(
-                harness_version=harness.__version__,
-                run_id=run_path.name,
-                cell_id=job.cell.cell_id,
-                session=number,
-                started_utc=utc_now(),
-                origin_unix_s=clock.origin_unix_s,
-                origin_monotonic_s=clock.origin_monotonic_s,
-                command=tuple(command),
-                git_commit=git_commit(Path(harness.__file__).parent),
-                site=site(sampled_boards(job.spec, job.device)),
-                engine=facts[0],
-                engine_of_pair=facts[1] if len(facts) > 1 else None,
-                channels=channels,
-                headline=headline,
-                meter_gpus=spec.meter_gpus,
-                n_prompts=job.n_prompts,
-                until_ci=spec.until_ci,
-                store_text=spec.store_text,
-                tariff_per_kwh=spec.tariff,
-                sensor_cards=tuple(cards.values()),
-                findings=tuple(findings),
-            )
+    with serving_of(job, store.server_log(number), observer, servers) as serving:
+        if serving is not None:
+            boards = serving.boards
+        cards = cards_of(boards, lambda: observer.stage("sensor"))
+        recorder = SamplerProcess(nvml_uuids=boards, cards=cards, rapl=rapl, estimate=not boards and not rapl)
+        meter = SessionMeter(recorder)
+        watch = Watch(
+            job=job,
+            store=store,
+            session=number,
+            meter=meter,
+            clock=clock,
+            run_id=run_path.name,
+            command=command,
+            boards=boards,
+            site=here,
+            cards=cards,
+            limit=PowerLimit(cell.power_limit_w),
+            pids=(lambda: ()) if serving is None else serving.pids,
         )
-        if spec.cross_check is not None:
-            watched.begin(CodecarbonTracker(sorted(read_boards)))
+        if any(not zone.readable for zone in zones):
+            watch.findings.append(Finding(code=FindingCode.HOST_NOT_READABLE))
+        if serving is not None:
+            watch.findings += serving.findings
+        cpu_time = CpuTime() if serving is None else CpuTime(served_by=serving.roots)
+        watched = CrossCheckedObserver(observer)
+        common: dict[str, Any] = {
+            "number": number,
+            "schedule": schedule,
+            "meter": meter,
+            "clock": clock,
+            "store": store,
+            "scorers": scorers,
+            "observer": watched,
+            "cpu_time": cpu_time.read if rapl and cpu_time.is_readable else None,
+            "conclude": watch.conclude,
+            "lengths": None if job.lengths is None else job.lengths.by_query,
+        }
+        session: Session | LoadSession
+        engine: Engine | LoadEngine
+        if serving is None and not cell.overlaps:
+            engine = own = engine_of(job, clock)
+            session = Session(engine=own, choose=lambda lengths: _chosen(lengths, cell), **common)
+        else:
+            engine = load = load_engine_of(job, clock, number, serving)
+            session = LoadSession(engine=load, weights=_weights(spec), **common)
+        watch.before_load()
 
-    try:
-        status = session.run(announce, check)
-    finally:
-        other = watched.end()
-    if other is not None:
-        origin_s = clock.origin_monotonic_s
-        store.write_cross_check(cross_check(other, meter.curves(), session=number, origin_monotonic_s=origin_s))
-    return status
+        def check(facts: EngineFacts) -> None:
+            watch.findings.extend([*engine.warnings(), *recorder.notes()])
+            watch.findings.extend(_refused_or_noted(job, facts, engine))
+            watch.loaded(facts)
+            session.attribution = watch.attribution
+
+        def announce(facts: tuple[EngineFacts, ...], channels: tuple[Channel, ...]) -> None:
+            watch.announce(facts, channels)
+            if spec.until_ci is not None and isinstance(session, Session):
+                session.look = lambda: _stopping(store.queries(), job, watch.headline)
+            if spec.cross_check is not None:
+                watched.begin(CodecarbonTracker(sorted(watch.read_boards)))
+
+        try:
+            with watch.limit:
+                status = session.run(announce, check)
+        finally:
+            other = watched.end()
+        if other is not None:
+            origin_s = clock.origin_monotonic_s
+            store.write_cross_check(cross_check(other, meter.curves(), session=number, origin_monotonic_s=origin_s))
+        return status
 
 
-def _refused_or_noted(job: Job, facts: EngineFacts, engine: Engine) -> list[Finding]:
+def _weights(spec: RunSpec) -> tuple[float, float] | None:
+    """What the user says a prompt and an output token weigh."""
+    if spec.weights is None:
+        return None
+    prompt, _, output = spec.weights.partition(":")
+    return float(prompt), float(output or 1)
+
+
+def _refused_or_noted(job: Job, facts: EngineFacts, engine: Engine | LoadEngine) -> list[Finding]:
     """Doubts about the loaded model; those that make the measurement worthless are raised."""
     from harness.engine.precision import precision_finding
 
@@ -229,7 +235,8 @@ def _refused_or_noted(job: Job, facts: EngineFacts, engine: Engine) -> list[Find
     if job.spec.preset.is_published:
         return findings  # somebody else's protocol is followed, faults included
     prompts = job.prompt_set.prompts[:N_PILOT]
-    resident = [mode for mode in job.cell.modes if engine.ready(mode)]
+    ready = getattr(engine, "ready", lambda _mode: True)  # of a pair of checkpoints one is resident at a time
+    resident = [mode for mode in job.cell.modes if ready(mode)]
     rendered = {mode: [engine.render(prompt, mode) for prompt in prompts] for mode in resident}
     for fault in check_switch(job.cell, rendered=rendered).findings:
         raise InvalidMeasurement(f"{fault.code.sentence} ({fault.detail})", fault.code.next_step)
@@ -277,46 +284,6 @@ def _scorers(prompts: Sequence[Prompt]) -> dict[str, Scorer]:
     return {name: scorer(name) for name in {prompt.scorer for prompt in prompts} if name is not None}
 
 
-def _engine(job: Job, clock: SessionClock) -> Engine:
-    own = _checkpoint(job, clock, job.entry, job.cell.revision, job.reasoning)
-    pair = job.cell.pair
-    if pair is None or job.pair_entry is None or job.pair_reasoning is None:
-        return own
-    from harness.engine.paired import PairedEngine
-
-    other = _checkpoint(job, clock, job.pair_entry, pair.revision, job.pair_reasoning)
-    return PairedEngine(own, other, pair.modes)
-
-
-def _checkpoint(job: Job, clock: SessionClock, entry: ModelEntry, revision: str, reasoning: Reasoning) -> Engine:
-    transformers_engine = engine_class()
-    return transformers_engine(
-        source=source_of(entry),
-        revision=revision,
-        reasoning=reasoning,
-        clock=clock,
-        device=job.device,
-        dtype=job.cell.dtype,
-        quantization=job.cell.quantization,
-        attention=job.cell.engine.attention,
-        trust_remote_code=job.cell.trust_remote_code,
-        n_threads=_n_threads(job),
-        sampling=job.cell.sampling,
-        min_new_tokens=job.cell.min_new_tokens,
-    )
-
-
-def _n_threads(job: Job) -> int | None:
-    """Threads of the model on a CPU: one core is left to the sampler and the interpreter.
-
-    Without it they and the model's threads wait for each other at every layer, and a small model runs ten times
-    slower for it. On a GPU torch decides.
-    """
-    if job.cell.engine.n_threads is not None or job.device != "cpu":
-        return job.cell.engine.n_threads
-    return max(1, len(os.sched_getaffinity(0)) - 1)
-
-
 def sampled_boards(spec: RunSpec, device: str) -> tuple[str, ...]:
     """Boards to poll from the start: for `auto` every one that may come to hold the model.
 
@@ -325,10 +292,12 @@ def sampled_boards(spec: RunSpec, device: str) -> tuple[str, ...]:
         NoSensor: Boards were asked for, and NVML lists none.
     """
     if spec.meter_gpus == "auto":
-        if not device.startswith("cuda"):
+        if not device.startswith(("cuda", SERVED)):
             return ()
         nvml = open_nvml()
         listed = nvml.boards() if isinstance(nvml, Nvml) else []
+        if device == SERVED:
+            return tuple(board.uuid for board in listed)  # the server will tell which are its
         # Not `device_order_doubt`: a site must not change its name because torch has started meanwhile.
         if order_doubt(os.environ, [board.name for board in listed]) is not None:
             return tuple(board.uuid for board in listed)  # the loaded model will tell which it is
@@ -341,9 +310,3 @@ def sampled_boards(spec: RunSpec, device: str) -> tuple[str, ...]:
         reason = "NVML lists no GPU" if isinstance(nvml, Nvml) else nvml.what
         raise NoSensor(f"--meter-gpus {spec.meter_gpus}: {reason}", "Leave the flag out, or see `harness doctor`.")
     return boards
-
-
-def _boards_known() -> Nvml:
-    nvml = open_nvml()
-    assert isinstance(nvml, Nvml)  # its boards are being sampled
-    return nvml

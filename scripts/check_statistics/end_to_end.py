@@ -20,7 +20,8 @@ from harness.clock import ManualClock
 from harness.engine.scripted import ScriptedEngine, Turn
 from harness.meter.meter import SessionMeter
 from harness.meter.replay import ReplayRecorder
-from harness.pipeline import Observer, Session
+from harness.pipeline.observer import Observer
+from harness.pipeline.session import Session
 from harness.publish import accounts
 from harness.reasoning.switch import FamilyReasoning
 from harness.records import (

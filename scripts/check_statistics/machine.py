@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.pipeline import BATCHES_PER_CALL
+from harness.pipeline.session import BATCHES_PER_CALL
 
 from .studies import FloatArray
 

@@ -9,6 +9,9 @@ looks at the file with its NVML calls, at most every 50 ms. The counter is a fun
 `counter_origin_s`, so rewriting the past would make it jump; let changes begin at least `SETTLE_S` in the
 future (see `Board.switched`).
 
+A power limit that a process sets is appended to `<configuration>.limits`, a line each (`limits_set`); the last one
+of a board holds, in every process. Who may not set it is a `Fault` of that call with the code 4.
+
 Nothing here knows the meter that is tested with it.
 """
 
@@ -172,8 +175,9 @@ class Answer:
     """A value that one call is made to give between two instants.
 
     Attributes:
-        call: `field:186`, `nvmlDeviceGetPowerUsage`, or `nvmlDeviceGetTotalEnergyConsumption` (its fields too).
-        value: in the driver's unit, mW or mJ.
+        call: `field:186`, `nvmlDeviceGetPowerUsage`, `nvmlDeviceGetTotalEnergyConsumption` (its fields too),
+            `nvmlDeviceGetPowerManagementLimit` or `nvmlDeviceGetUtilizationRates`.
+        value: in the driver's unit, mW, mJ or %.
     """
 
     call: str
@@ -476,6 +480,13 @@ def write_config(path: Path, boards: Sequence[Board], system: System | None = No
     with os.fdopen(handle, "w", encoding="ascii") as file:
         file.write("\n".join(lines) + "\n")
     Path(draft).replace(path)
+
+
+def limits_set(config_path: Path) -> list[tuple[str, float]]:
+    """Every power limit that a process has set, in order: the board's UUID and watts."""
+    path = config_path.with_name(f"{config_path.name}.limits")
+    lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
+    return [(uuid, int(mw) / 1000) for uuid, mw, _ in map(str.split, lines)]
 
 
 def _settings(record: Board | System) -> list[str]:

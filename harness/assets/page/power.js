@@ -7,7 +7,10 @@ const drawPower = (() => {
     if (several) box.append(element("h3", "", `Session ${power.session}`));
     const legend = element("div", "legend"), lines = ["--ink", "--soft", "--mode-2", "--mode-3", "--mode-4"];
     power.devices.forEach((name, index) => legend.append(key(name, 0, `var(${lines[index % lines.length]})`)));
-    power.modes.forEach((mode, index) => legend.append(key(`queries, ${mode}`, index)));
+    // Under load queries lie over each other: their number is drawn instead, and blocks and steady windows are shaded.
+    const load = power.flying ? { n: [...power.flying, power.flying[power.flying.length - 1]], blocks: power.blocks, steady: power.steady } : null;
+    if (load) legend.append(key("in flight", 0, "var(--mode-3)"));
+    power.modes.forEach((mode, index) => legend.append(key(load ? `block, ${mode}` : `queries, ${mode}`, index)));
     const tip = element("div", "tip");
     const last = power.t.length - 1, rows = power.w.map((row) => [...row, row[row.length - 1]]);
     const queries = power.queries;
@@ -55,6 +58,21 @@ const drawPower = (() => {
         ctx.fillStyle = colour("--soft");
         if (to - from > wide + 8 * devicePixelRatio && from >= labelEnd) { ctx.fillText(name, from + 4 * devicePixelRatio, top + 14 * devicePixelRatio); labelEnd = from + wide; }
       }
+      if (load) for (const [spans, alpha, name] of [[load.blocks, 0.1, ""], [load.steady, 0.16, "steady"]]) {
+        for (const [start, end, mode] of spans) {
+          const from = clip(start), to = clip(end);
+          if (to <= from) continue;
+          ctx.fillStyle = modeColour(mode);
+          ctx.globalAlpha = alpha;
+          ctx.fillRect(from, top, to - from, height);
+          ctx.globalAlpha = 1;
+          if (!name) continue;
+          ctx.fillRect(from, top + height - strip, to - from, strip);
+          const wide = ctx.measureText(name).width;
+          ctx.fillStyle = colour("--ink");
+          if (to - from > wide + 8 * devicePixelRatio) ctx.fillText(name, from + 4 * devicePixelRatio, top + 14 * devicePixelRatio);
+        }
+      }
       for (const [start, end, mode, , , , ...ends] of queries) {
         const from = clip(start), to = clip(end);
         if (to <= from) continue;
@@ -75,6 +93,11 @@ const drawPower = (() => {
       let bin = u.valToIdx(time);
       if (bin > 0 && power.t[bin] > time) bin -= 1;
       power.w.forEach((row, index) => text.push(`${thousands(row[Math.min(bin, last - 1)])} W${power.w.length > 1 ? ` ${power.devices[index]}` : ""}`));
+      if (load) {
+        const inside = (spans) => spans.find((one) => one[0] <= time && time <= one[1]), block = inside(load.blocks);
+        text.push(`${thousands(load.n[Math.min(bin, last - 1)])} in flight`);
+        if (block) text.push(`block of ${power.modes[block[2]]}${inside(load.steady) ? ", steady" : ", ramp or drain"}`);
+      }
       if (query) text.push(`${query[3]}, ${power.modes[query[2]]}${phaseAt(query, time)}`, `${thousands(query[4], 4)} J${power.estimated ? " (estimated)" : ""}, ${thousands(query[5], 6)} tokens`);
       else if (interval) text.push(interval[0]);
       tip.textContent = text.join("\n");
@@ -83,18 +106,18 @@ const drawPower = (() => {
     const word = power.estimated ? "power, W (estimated)" : "power, W";
     const options = () => ({
       legend: { show: false }, cursor: { drag: { x: true, y: false }, points: { show: false }, y: false },
-      scales: { x: { time: false }, y: { range: (u, low, high) => [0, (high || 1) * 1.08] } },
-      axes: [axis("time since the session began", 34, (u, splits) => splits.map((value) => (u.scales.x.max < 120 || splits[1] - splits[0] < 1 ? `${thousands(value, 6)} s` : stamp(value)))), axis(word, 48, plain)],
+      scales: { x: { time: false }, y: { range: (u, low, high) => [0, (high || 1) * 1.08] }, ...(load ? { n: { range: (u, low, high) => [0, (high || 1) * 1.6] } } : {}) },
+      axes: [axis("time since the session began", 34, (u, splits) => splits.map((value) => (u.scales.x.max < 120 || splits[1] - splits[0] < 1 ? `${thousands(value, 6)} s` : stamp(value)))), axis(word, 48, plain), ...(load ? [{ ...axis("queries in flight", 34, plain), scale: "n", side: 1, grid: { show: false } }] : [])],
       series: [{}, ...power.devices.map((name, index) => ({
         label: name, stroke: () => colour(lines[index % lines.length]), width: 1.25, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }),
-      }))],
+      })), ...(load ? [{ label: "in flight", scale: "n", stroke: () => colour("--mode-3"), width: 1.5, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) }] : [])],
       hooks: { drawClear: [bands], setCursor: [hover] },
     });
     const tools = element("div", "tools");
     box.append(legend, tip);
     holder.append(box);
-    const drawn = mount(box, 340, options, [power.t, ...rows]);
-    describe(box, `${word} over ${clock(power.t[last] - power.t[0])}, ${queries.length} queries marked`);
+    const drawn = mount(box, 340, options, [power.t, ...rows, ...(load ? [load.n] : [])]);
+    describe(box, `${word} over ${clock(power.t[last] - power.t[0])}, ${load ? `and up to ${thousands(Math.max(...load.n))} queries in flight; ${load.steady.length} steady windows are shaded` : `${queries.length} queries marked`}`);
     const window_ = (change) => {
       const { min, max } = drawn().scales.x, [from, to] = change(min, max), span = Math.min(Math.max(to - from, 0.001), power.t[last] - power.t[0]);
       const start = Math.max(power.t[0], Math.min(from, power.t[last] - span));
@@ -137,7 +160,7 @@ const drawPower = (() => {
       tools.append(button);
     }
     legend.append(tools);
-    const hint = "Drag over the chart to zoom in, double-click to see everything again; with the keyboard + and − zoom, the arrows move. Zoomed in, a query shows its phases.";
+    const hint = "Drag over the chart to zoom in, double-click to see everything again; with the keyboard + and − zoom, the arrows move." + (load ? "" : " Zoomed in, a query shows its phases.");
     const thin = power.bin_s === null ? "One step per tick of the sensor." : `Drawn as means over ${thousands(power.bin_s, 2)} s, so that the area under the line is the energy; shorter peaks are lower than they were.`;
     box.append(element("p", "note", power.left_out ? `${hint} ${thin} ${power.left_out} further queries are not marked.` : `${hint} ${thin}`));
   };

@@ -35,7 +35,8 @@ REGULAR_S = 0.02
 """Between readings of everything that makes energy, whatever else is polled."""
 CHASE_STRETCH_MOST = 2.0
 """Where polls must be further apart than this, changes of power are the first thing to do without."""
-TEMPERATURE_S, CLOCK_EVENTS_S = 1.0, 0.2
+TEMPERATURE_S, CLOCK_EVENTS_S, BUSY_S = 1.0, 0.2, 1.0
+PERCENT = 0.01
 PERIOD_MARGIN = 1.5
 """Ticks may be this much further apart than their period."""
 FROZEN_AFTER_S = 5.0
@@ -88,6 +89,16 @@ class _Stream:
 
     def wanted(self, now_s: float) -> bool:
         return now_s >= self.retry_s
+
+
+@dataclass(slots=True)
+class _State:
+    """One channel that says how the board was meanwhile, and when it is asked next."""
+
+    channel: int
+    read: Callable[[], float]
+    period_s: float
+    due_s: float
 
 
 class NvmlBoard:
@@ -224,15 +235,16 @@ class NvmlBoard:
     def _open_state(self) -> None:
         """The channels that say how the board was meanwhile."""
         method = Method.NVML_POWER if self._counter is None else Method.NVML_COUNTER
-        self._temperature: int | None = None
-        self._clocks: int | None = None
+        now_s = time.monotonic()
+        self._states: list[_State] = []
         self._read_temperature: Callable[[Any, int], int] = pynvml.nvmlDeviceGetTemperatureV
         temperature_c = _optional(pynvml.nvmlDeviceGetTemperatureV, self.handle, pynvml.NVML_TEMPERATURE_GPU)
         if temperature_c is None:  # drivers before 570
             self._read_temperature = pynvml.nvmlDeviceGetTemperature
             temperature_c = _optional(pynvml.nvmlDeviceGetTemperature, self.handle, pynvml.NVML_TEMPERATURE_GPU)
         if temperature_c is not None:
-            self._temperature = self._channel(Quantity.TEMPERATURE_C, method, None, TEMPERATURE_S)
+            channel = self._channel(Quantity.TEMPERATURE_C, method, None, TEMPERATURE_S)
+            self._states.append(_State(channel, self._temperature_c, TEMPERATURE_S, now_s))
         self._read_reasons: Callable[[Any], int] = pynvml.nvmlDeviceGetCurrentClocksEventReasons
         reasons = _optional(self._read_reasons, self.handle)
         if reasons is None:  # drivers before 535
@@ -240,7 +252,8 @@ class NvmlBoard:
             reasons = _optional(self._read_reasons, self.handle)
         self._violations: dict[int, tuple[int, int]] = {}
         if reasons is not None:
-            self._clocks = self._channel(Quantity.CLOCK_EVENTS, method, None, CLOCK_EVENTS_S)
+            channel = self._channel(Quantity.CLOCK_EVENTS, method, None, CLOCK_EVENTS_S)
+            self._states.append(_State(channel, self._clock_events, CLOCK_EVENTS_S, now_s))
             for policy, reason in (
                 (pynvml.NVML_PERF_POLICY_POWER, REASON_POWER_CAP),
                 (pynvml.NVML_PERF_POLICY_THERMAL, REASON_THERMAL),
@@ -248,8 +261,11 @@ class NvmlBoard:
                 violation = _optional(pynvml.nvmlDeviceGetViolationStatus, self.handle, policy)
                 if violation is not None:
                     self._violations[policy] = (reason, int(violation.violationTime))
+        if _optional(pynvml.nvmlDeviceGetUtilizationRates, self.handle) is not None:  # not with MIG
+            channel = self._channel(Quantity.BUSY_SHARE, method, None, BUSY_S)
+            # Half a period after the temperature, so that no poll has to wait for both.
+            self._states.append(_State(channel, self._busy_share, BUSY_S, now_s + BUSY_S / 2))
         self._events = self._channel(Quantity.SENSOR_EVENT, method, None, None)
-        self._due_temperature_s = self._due_clocks_s = time.monotonic()
 
     def _can_ask_at_once(self) -> bool:
         """Whether one call gives power and the same counter that its own call gives, and takes no longer than two."""
@@ -472,18 +488,15 @@ class NvmlBoard:
         self._power_mw, self._power_polled_s = power_mw, before_s
 
     def _read_state(self, now_s: float, samples: list[Sample]) -> None:
-        """Temperature and clocks event reasons, unless a change of energy or power is expected just now."""
-        for channel, due_s, read, period_s in (
-            (self._temperature, self._due_temperature_s, self._temperature_c, TEMPERATURE_S),
-            (self._clocks, self._due_clocks_s, self._clock_events, CLOCK_EVENTS_S),
-        ):
-            if channel is None or now_s < due_s:
+        """Temperature and the like, unless a change of energy or power is expected just now."""
+        for state in self._states:
+            if now_s < state.due_s:
                 continue
-            if self._counter_rhythm.expects(now_s) and now_s < due_s + period_s / 2:
+            if self._counter_rhythm.expects(now_s) and now_s < state.due_s + state.period_s / 2:
                 continue
             before_s = time.monotonic()
             try:
-                value = read()
+                value: float | None = state.read()
             except pynvml.NVMLError as error:
                 if _code(error) in FATAL_CODES:
                     raise
@@ -491,14 +504,14 @@ class NvmlBoard:
             after_s = time.monotonic()
             self.duration_calls_s += after_s - before_s
             if value is not None:
-                samples.append(Sample(channel, before_s, after_s, float(value)))
-            if read == self._temperature_c:
-                self._due_temperature_s = after_s + period_s
-            else:
-                self._due_clocks_s = after_s + period_s
+                samples.append(Sample(state.channel, before_s, after_s, float(value)))
+            state.due_s = after_s + state.period_s
 
     def _temperature_c(self) -> int:
         return int(self._read_temperature(self.handle, pynvml.NVML_TEMPERATURE_GPU))
+
+    def _busy_share(self) -> float:
+        return float(pynvml.nvmlDeviceGetUtilizationRates(self.handle).gpu) * PERCENT
 
     def _clock_events(self) -> int:
         mask = int(self._read_reasons(self.handle))

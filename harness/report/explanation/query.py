@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from harness.analysis.measured import headline_readings
 from harness.records import Attribution, Boundary, Finding, Method, QueryRecord, Reading
 from harness.report.explanation.parts import exact, query_name
-from harness.report.numbers import UNKNOWN, digits, energy, half_width, number
+from harness.report.numbers import UNKNOWN, digits, duration, energy, half_width, number, percent
+from harness.report.serving.flying import Company
+from harness.report.serving.sections import weights_words
 from harness.report.trail import Trail
 from harness.report.trail_rows import TrailTable, trail_table
 from harness.report.wording import BOUNDARY, METHOD, Doubt, doubts
 
 N_CHARACTERS_SHOWN = 300
 """Of an answer; the end is shown, where the result stands."""
+HTTP_OK = 200
+SHARED = {Attribution.SHARED_TOKENS, Attribution.SHARED_EQUAL}
 ATTRIBUTION = {
     Attribution.EXCLUSIVE: "the query had the device to itself",
     Attribution.WHOLE_BOARD: "all that the board drew meanwhile, whoever used it",
@@ -60,6 +64,7 @@ def account_of(
     headline: Boundary,
     trails: Sequence[Trail] = (),
     ends: Mapping[str, CurveEnds] | None = None,
+    company: Company | None = None,
 ) -> QueryAccount:
     """What is known of one query.
 
@@ -68,6 +73,7 @@ def account_of(
         headline: The boundary of the run's figures; the devices of it come first.
         trails: The readings of its devices.
         ends: The curve of each device at its start and end, where it was built again.
+        company: With whom it shared, where that is at hand.
     """
     main = headline_readings(query, headline)
     ordered = [*main, *(reading for reading in query.readings if reading not in main)]
@@ -79,7 +85,7 @@ def account_of(
         name=query_name(query.mode, query.prompt_id),
         title=f"{query.prompt_id}, mode {query.mode}",
         value=f"{value} (estimated)" if estimated else value,
-        facts=tuple(_facts(query)),
+        facts=(*_facts(query), *_service(query), *_company(query, company)),
         devices=tuple(
             _device(reading, own.get(reading.device), (ends or {}).get(reading.device)) for reading in ordered
         ),
@@ -103,11 +109,43 @@ def _facts(query: QueryRecord) -> list[tuple[str, str]]:
     return facts
 
 
+def _service(query: QueryRecord) -> list[tuple[str, str]]:
+    """How it was served, as its client saw it."""
+    service = query.service
+    if service is None:
+        return []
+    facts = [("sent", f"at {number(service.time_sent_s, 4)} s, as query {service.number:,} of its session")]
+    if service.duration_queued_s is not None:
+        facts.append(("in the queue", f"{duration(service.duration_queued_s)}, as the server says"))
+    if service.duration_first_token_s is not None:
+        facts.append(("first token", f"{duration(service.duration_first_token_s)} after the sending (TTFT)"))
+    if service.duration_per_output_token_s is not None:
+        facts.append(("each token after it", f"{duration(service.duration_per_output_token_s)} on average (TPOT)"))
+    if service.n_cached_tokens is not None:
+        facts.append(("cached", f"{service.n_cached_tokens:,} prompt tokens, not computed again"))
+    if service.status is not None and service.status != HTTP_OK:
+        facts.append(("HTTP status", f"{service.status}"))
+    return facts
+
+
+def _company(query: QueryRecord, company: Company | None) -> list[tuple[str, str]]:
+    """Who shared with it, and by which rule."""
+    shared = any(reading.attribution in SHARED for reading in query.readings)
+    if company is None or not shared:
+        return []
+    others = "no other query" if not company.n_others else f"{company.n_others:,} others, at one time or another"
+    words = f"{others}; it was one of {digits(company.n_mean)} on average, of {company.n_most:,} at most"
+    rule = "each instant's energy goes to the queries in flight by the tokens that each reads and writes then"
+    weights = weights_words([company.weights]) if company.weights is not None else ""
+    return [("in flight with", words), ("rule", f"{rule}; {weights}" if weights else rule)]
+
+
 def _device(reading: Reading, trail: Trail | None, ends: CurveEnds | None) -> DeviceAccount:
-    estimated = reading.method is Method.ESTIMATED
+    estimated, shared = reading.method is Method.ESTIMATED, reading.attribution in SHARED
     word = ", estimated" if estimated else ""
+    share = ", its share" if shared else ""
     facts = [
-        ("energy", f"{_joules(reading.energy_gross_j, reading.energy_gross_half_width_j)}, gross{word}"),
+        ("energy", f"{_joules(reading.energy_gross_j, reading.energy_gross_half_width_j)}, gross{word}{share}"),
         ("includes", BOUNDARY[reading.boundary]),
         ("method", f"{METHOD[reading.method]} ({reading.method.value})"),
         ("attribution", ATTRIBUTION[reading.attribution]),
@@ -115,7 +153,19 @@ def _device(reading: Reading, trail: Trail | None, ends: CurveEnds | None) -> De
     if ends is not None:
         difference = ends.end_j - ends.start_j
         text = f"E(end) − E(start) = {ends.end_j:,.4f} − {ends.start_j:,.4f} = {exact(difference)} J"
-        facts.append(("energy curve", f"{text}, counted from the first reading"))
+        if shared:
+            own = reading.energy_gross_j
+            of_it = (
+                "" if own is None or difference <= 0 else f": {percent(own / difference)} of it is this query's share"
+            )
+            facts.append(("drawn meanwhile", f"{text}, by all that were in flight{of_it}"))
+        else:
+            facts.append(("energy curve", f"{text}, counted from the first reading"))
+    if reading.energy_shared_equal_j is not None:
+        facts.append(("if shared equally", f"{digits(reading.energy_shared_equal_j, 4)} J{word}"))
+    if reading.duration_share_s is not None:
+        text = f"{digits(reading.duration_share_s)} of {digits(reading.duration_s)} s, which carries its idle power"
+        facts.append(("share of the time", text))
     if reading.energy_blind_half_width_j:
         facts.append(("of the half-width", f"{half_width(reading.energy_blind_half_width_j)} J from time not seen"))
     if reading.energy_net_j is not None and reading.power_idle_w is not None:
@@ -141,7 +191,7 @@ def _device(reading: Reading, trail: Trail | None, ends: CurveEnds | None) -> De
             )
             for phase in reading.phases
         ),
-        ticks=None if trail is None else trail_table(trail, reading.phases),
+        ticks=None if trail is None else trail_table(trail, reading.phases, shared=shared),
     )
 
 

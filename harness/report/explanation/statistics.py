@@ -1,6 +1,7 @@
 """Explanations of one cell's figures: their names, and what stands behind each.
 
     MODE.FIGURE         on.energy_j, off.accuracy, on.phases.thinking
+    MODE.serving.FIGURE off.serving.energy_steady_j: of a cell under load
     MODE/MODE.FIGURE    on/off.energy, on/off.tokens, on/off.parts.thinking
     idle                what the idle device drew
     MODE/PROMPT_ID      one query; `explained_query.py`
@@ -33,11 +34,13 @@ from harness.report.explanation.record import Explanation, Group, IntervalPart, 
 from harness.report.explanation.two_phase import two_phase_figures
 from harness.report.explanation.words import Statistic, statistics_of, sums
 from harness.report.numbers import digits, half_width
+from harness.report.serving.explained import serving_figures
 from harness.report.wording import doubts, estimated_words
 
 IDLE = "idle"
 IDLE_NAMES = ("idle_before", "idle_after")
 CHOSEN = "In this run the queries measured one by one were chosen for their lengths: they are no sample of the prompts."
+MEAN_SHARES = {"energy_j", "energy_wh_per_1000"}
 WITHOUT_OWN_DOUBT = {FindingCode.ONE_RUN, FindingCode.ESTIMATED_ENERGY, FindingCode.TWO_PHASE}
 """Said beside the figure already."""
 
@@ -62,6 +65,7 @@ def explanations_of(evidence: Evidence) -> dict[str, Make]:
             estimate = statistic.estimate(mode)
             if estimate.value is not None or estimate.low is not None:
                 found[f"{mode.mode}.{statistic.name}"] = partial(_of_mode, summary, mode, statistic, own)
+    found |= serving_figures(summary)
     for comparison in summary.comparisons:
         found |= comparison_figures(summary, comparison, evidence.figures)
     if summary.power_idle_w.value is not None:
@@ -140,6 +144,9 @@ def _parts(summary: Summary, statistic: Statistic, estimate: Estimate, n: int) -
         return (prompts,)
     alike = "what is assumed of an edge errs alike in all"
     added = f"its queries' own half-widths, added up ({alike}), over {_below(statistic)}"
+    if summary.cell.overlaps and statistic.name in MEAN_SHARES:
+        added = "what the curves leave open of the blocks, and the queries' own half-widths in quadrature, over their "
+        added += "number: an error that only moves joules from one query to another cancels"
     if statistic.name == "energy_net_j":
         added = f"{added}; and that of the idle power, which is common to all of a session"
     return (

@@ -68,6 +68,8 @@ def _of_joules(summary: Summary) -> list[Statistic]:
     power = (
         "a hardware model's watts times its seconds" if summary.estimated else "E(end) − E(start) on the energy curve"
     )
+    if summary.cell.overlaps:
+        power = "its share, by tokens, of what was drawn while it was in flight"
     return [
         Statistic(
             name="energy_j",

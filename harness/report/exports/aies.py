@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.measured import QueryFigures, devices_by_session, figures_of
+from harness.analysis.serving.serving import load_words
 from harness.errors import InvalidMeasurement
 from harness.records import Boundary, Cell, slug
 from harness.report.compared import not_as_called
@@ -160,6 +161,12 @@ def _refuse(cell: ExportCell) -> None:
             f"The energy of {name} is not of a GPU board ({summary.headline.value}), which is all that AI Energy "
             f"Score counts.",
             "Measure on a machine with an NVIDIA GPU.",
+        )
+    if summary.cell.overlaps:
+        raise InvalidMeasurement(
+            f"The energy of {name} was shared among queries in flight together ({load_words(summary.cell)}), and AI "
+            f"Energy Score's files have no place to say so.",
+            "Export csv or parquet, which say so, or measure query by query.",
         )
     if summary.cell.lengths_batch_size is not None:
         raise InvalidMeasurement(

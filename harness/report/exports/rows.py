@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.records import Estimate, ModeSummary, Summary
+from harness.analysis.serving.serving import is_under_load, load_words
+from harness.records import Attribution, Estimate, ModeSummary, Summary
 from harness.report.compared import not_as_called
 from harness.report.exports.cell import ExportCell
 
@@ -87,6 +88,8 @@ def _names(cell: ExportCell, mode: ModeSummary) -> Iterator[tuple[str, Value]]:
     yield "prompt_set_sha256", what.prompt_set_sha256
     yield "max_new_tokens", what.cap(mode.mode)
     yield "batch_size", what.batch_size
+    yield "load", load_words(what) if is_under_load(what) else None
+    yield "attribution", (Attribution.SHARED_TOKENS if what.overlaps else Attribution.EXCLUSIVE).value
     yield "engine", what.engine.name
     yield "device", what.engine.device
     yield "dtype", what.dtype

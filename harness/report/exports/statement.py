@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.analysis.serving.serving import is_under_load, load_words
 from harness.records import Estimate
 from harness.report.exports.cell import ExportMode, rounded
 from harness.report.numbers import UNKNOWN, ends_of, value_of
-from harness.report.wording import BOUNDARY, METHOD, energy_source, estimated_words
+from harness.report.wording import BOUNDARY, METHOD, SHARED, energy_source, estimated_words
 
 PER = "1,000 queries"
 """What one exported number is the energy of: a model's, and not of however many queries happened to be asked."""
@@ -39,7 +40,7 @@ def sentence(mode: ExportMode) -> str:
     return (
         f"Inference energy, mode {mode.mode}: {value}; {energy_source(summary)}. "
         f"{n:,} {'query' if n == 1 else 'queries'} of {cell.prompt_set}, protocol {cell.protocol}, at most "
-        f"{cell.cap(mode.mode):,} new tokens, batch size {cell.batch_size}."
+        f"{cell.cap(mode.mode):,} new tokens, {load_words(cell) if is_under_load(cell) else 'batch size 1'}."
     )
 
 
@@ -54,6 +55,8 @@ def _facts(mode: ExportMode) -> Iterator[tuple[str, object]]:
     cell, energy = summary.cell, energy_kwh_per_1000(mode)
     yield "energy_per", PER
     yield "energy_estimated", estimated_words(summary) if summary.estimated else "no, measured"
+    if cell.overlaps:
+        yield "energy_attribution", f"shared_tokens: {SHARED}, {load_words(cell)}"
     yield "energy_method", f"{METHOD[summary.method]} ({summary.method.value})"
     yield "energy_boundary", f"{BOUNDARY[summary.headline]} ({summary.headline.value}), gross: idle power is in it"
     yield "energy_low_kwh", energy.low

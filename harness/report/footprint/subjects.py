@@ -153,7 +153,7 @@ def _subject(measured: Measured, mode: ModeSummary, host_per_board: Spread | Non
         host_per_board=host_per_board,
         node_per_board=node_per_board,
         node_source=node_source,
-        is_alone=summary.cell.batch_size == 1,
+        is_alone=not summary.cell.overlaps,
     )
 
 

@@ -1,0 +1,5 @@
+"""`harness attribute`, behind its flags: the energy of a trace, shared among the requests of a log."""
+
+from harness.attributing.attributed import Attributed, Wanted, attribute
+
+__all__ = ["Attributed", "Wanted", "attribute"]
