@@ -226,7 +226,7 @@ class FindingCode(StrEnum):
     )
     BATCH_SPLIT = (
         "batch_split",
-        "So many answers at once did not fit into the device's memory, or raised an error: fewer were generated at a time.",
+        "So many answers at once did not fit into memory, or raised an error: fewer were generated at a time.",
         "Nothing; lower `--batch-size` to save the failed attempts.",
     )
     SCORER_FAILED = (

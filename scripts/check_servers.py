@@ -15,13 +15,15 @@ it is true of the server. For each server:
     killed       it gets SIGKILL in mid-run: what the queries in flight are called, what they drew, whether `--resume`
                  completes the run
 
-With --scripted, a server that does nothing but answer at exact times (tests/fake_openai.py) instead of a real one.
+With --scripted, also a server that does nothing but answer, at instants that it notes: each share against what follows
+from the server's own notes.
 Exit status 1 if anything that must hold does not. Not part of the tests: minutes, and it needs the servers.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import signal
 import subprocess
@@ -38,6 +40,7 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "scripts")]
 
 from check_servers.board import LOADS, OTHER, Boards  # noqa: E402
 from check_servers.outcome import Verdict, judge  # noqa: E402
+from check_servers.scripted import Scripted, judge_scripted  # noqa: E402
 from check_servers.servers import Server, end  # noqa: E402
 
 CHECKS = ("concurrency", "rate", "boards", "killed")
@@ -82,24 +85,24 @@ def main() -> int:
         for name in ("llama", "transformers", "vllm")
         if (command := getattr(given, name))
     ]
+    wanted = [(server, name) for server in servers for name in given.only.split(",")]
     if given.scripted:
-        command = f"{sys.executable} {PROJECT / 'tests' / 'fake_openai.py'} --port 18070"
-        servers.append(Server("scripted", command, "tiny-reasoner"))
+        wanted.append((Server("scripted", "", "scripted"), "scripted"))
     n_failed = 0
-    for server in servers:
-        for name in given.only.split(","):
-            home = given.keep / f"{server.name}-{name}" if given.keep else None
-            if home:
-                home.mkdir(parents=True, exist_ok=True)
-            with nullcontext(str(home)) if home else tempfile.TemporaryDirectory() as scratch:
-                verdict = Verdict()
-                started_s = time.monotonic()
-                try:
-                    CHECK[name](server, Boards(Path(scratch), options.load), options, verdict)
-                except (subprocess.TimeoutExpired, RuntimeError, OSError) as error:
-                    verdict.ask(False, f"{type(error).__name__}: {error}")
-                verdict.print(f"{server.name}: {name} ({time.monotonic() - started_s:.0f} s)")
-                n_failed += verdict.n_failed
+    for server, name in wanted:
+        home = given.keep / f"{server.name}-{name}" if given.keep else None
+        if home:
+            home.mkdir(parents=True, exist_ok=True)
+        with nullcontext(str(home)) if home else tempfile.TemporaryDirectory() as scratch:
+            verdict = Verdict()
+            started_s = time.monotonic()
+            try:
+                load = "steady" if name == "scripted" else options.load
+                CHECK[name](server, Boards(Path(scratch), load), options, verdict)
+            except (subprocess.TimeoutExpired, RuntimeError, OSError) as error:
+                verdict.ask(False, f"{type(error).__name__}: {error}")
+            verdict.print(f"{server.name}: {name} ({time.monotonic() - started_s:.0f} s)")
+            n_failed += verdict.n_failed
     print(f"\n{n_failed} did not hold" if n_failed else "\nall held")
     return 1 if n_failed else 0
 
@@ -220,7 +223,27 @@ def killed(server: Server, boards: Boards, options: Options, verdict: Verdict) -
         verdict.ask(n_known == 2 * options.n_prompts, f"{n_known} answered queries with energy after the resume")
 
 
-CHECK = {"concurrency": concurrency, "rate": rate, "boards": which_boards, "killed": killed}
+def scripted(_: Server, boards: Boards, options: Options, verdict: Verdict) -> None:
+    """Exact times: shares against those that follow from the server's own notes."""
+    script = Scripted()
+    texts = {
+        prompt["prompt_id"]: prompt["text"]
+        for line in (PROJECT / "harness" / "assets" / "prompts" / "chains.jsonl").read_text().splitlines()
+        if (prompt := json.loads(line))
+    }
+    with script.server() as server:
+        place = ["run", "--engine", "openai", "--base-url", server.base_url, "--model", "scripted"]
+        place += ["--reasoning", "tiny-reasoner", "--prompts", "chains", "--num-prompts", str(options.n_prompts)]
+        place += ["--max-new-tokens", "64", "--concurrency", "4", "--meter-gpus", "all", "--output-dir", "results"]
+        process = boards.run(*place, *options.extra, timeout_s=LIMIT_S)
+    (boards.scratch / "out.txt").write_text(process.stdout + "\n----\n" + process.stderr)
+    if ran(process, verdict):
+        judge_scripted(only_run(boards), boards.truth, script.told, texts, verdict)
+        judge(only_run(boards), boards.truth, verdict, n_queries=2 * options.n_prompts)
+        verify(boards, verdict)
+
+
+CHECK = {"concurrency": concurrency, "rate": rate, "boards": which_boards, "killed": killed, "scripted": scripted}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -203,7 +203,7 @@ def test_vllm() -> None:
         0,
     )
     assert failed.time_first_token_s is None
-    assert any("when 1 failed" in note for note in log.notes)
+    assert any("when failed requests ended (1 of" in note for note in log.notes)
 
 
 def test_vllm_says_the_end_of_a_failed_request_in_later_versions() -> None:

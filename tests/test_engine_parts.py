@@ -180,7 +180,7 @@ def test_a_model_that_lies_on_several_boards_is_on_all_of_them(monkeypatch: pyte
     monkeypatch.setattr("harness.engine.weights._own_weights", on_its_board)
     layers = {f"layer{board}": torch.nn.Module() for board in (2, 0, 1)}
     for board, layer in zip((2, 0, 1), layers.values(), strict=True):
-        layer.board = board  # type: ignore[assignment]
+        layer.board = board
     weights = weigh(model_of(**layers))
     assert weights.cuda_indices == (0, 1, 2)
     assert weights.n_bytes == 3 * 8

@@ -512,9 +512,9 @@ def test_nobody_listens() -> None:
 
 
 def test_a_server_that_loads_its_model_is_not_ready() -> None:
-    with fake(answers={"/v1/models": {"data": []}}, statuses={"/health": 503}) as server:
-        with pytest.raises(EnvironmentFault, match="not ready"), engine_at(server):
-            pass
+    statuses = {"/health": 503}
+    with fake(statuses=statuses) as server, pytest.raises(EnvironmentFault, match="not ready"), engine_at(server):
+        pass
 
 
 def test_a_server_without_a_health_page_is_asked_for_its_models() -> None:

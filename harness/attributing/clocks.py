@@ -75,8 +75,8 @@ def _outside_command(trace: Trace, starts_s: FloatArray, ends_s: FloatArray) -> 
     if not n_outside:
         return ()
     note = (
-        f"{n_outside:,} requests ran before the metered command began or after it ended, by up to "
-        f"{float(late_s.max()):.3g} s. If that cannot be, the log was timed by another clock: `--clock-offset S` adds "
+        f"Some requests ran before the metered command began or after it ended ({n_outside:,}, by up to "
+        f"{float(late_s.max()):.3g} s). If that cannot be, the log was timed by another clock: `--clock-offset S` adds "
         "S seconds to its times."
     )
     return (note,)

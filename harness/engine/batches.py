@@ -38,6 +38,7 @@ class BatchEngine:
         self._batch_size = batch_size
         self._waiting: deque[Asked] = deque()
         self._n_rows = self._n_rows_wanted = batch_size
+        self._edges_s: set[float] = set()
 
     def load(self) -> EngineFacts:
         """Bring the model onto its device and say what was really loaded.
@@ -68,7 +69,16 @@ class BatchEngine:
             batch.append(self._waiting.popleft())
         split = f"{self._n_rows} at once" if self._n_rows < self._n_rows_wanted else None
         served = self._answer_those_that_fit(batch, split)
+        for each in served:
+            timeline = each.timeline
+            first_s = timeline.time_first_token_s
+            self._edges_s |= {timeline.time_start_s, timeline.time_end_s, *([] if first_s is None else [first_s])}
         return tuple(sorted(served, key=lambda each: (each.timeline.time_end_s, each.timeline.number)))
+
+    def edges_s(self) -> tuple[float, ...]:
+        """Starts, first tokens and ends of the batches since the last call."""
+        edges_s, self._edges_s = tuple(sorted(self._edges_s)), set()
+        return edges_s
 
     @property
     def n_left(self) -> int:

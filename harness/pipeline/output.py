@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from harness.errors import CellFailed, HarnessError, InvalidMeasurement, OutOfMemory, ScoringFailed
+from harness.errors import InvalidMeasurement, ScoringFailed
 from harness.protocols import Scorer
 from harness.records import Finding, FindingCode, Generation, Output, Prompt, Score
 
@@ -18,14 +18,6 @@ def refuse_precision(finding: Finding | None, *, accepted: bool) -> None:
     """
     if finding is not None and not accepted:
         raise InvalidMeasurement(f"{finding.code.sentence} {finding.detail}".strip(), finding.code.next_step)
-
-
-def failure(error: HarnessError) -> Finding:
-    """Why a query has no answer."""
-    if isinstance(error, OutOfMemory):
-        return Finding(code=FindingCode.OUT_OF_MEMORY, detail=str(error))
-    code = FindingCode.QUERY_FAILED if isinstance(error, CellFailed) else FindingCode.PROMPT_TOO_LONG
-    return Finding(code=code, detail=str(error))
 
 
 def output_findings(generation: Generation) -> list[Finding]:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 
 from harness.attribution import exclusive
 from harness.attribution.host import HostLoad, withheld
+from harness.engine.findings import failure, length_findings
 from harness.errors import CellFailed, OutOfMemory, UsageError
 from harness.meter.meter import SessionMeter
 from harness.pipeline.observer import Observer
-from harness.pipeline.output import failure, output_findings, score_of, stored, stored_score
+from harness.pipeline.output import output_findings, score_of, stored, stored_score
 from harness.pipeline.recording import Recording
 from harness.protocols import Clock, EnergyCurve, Engine, RunStore, Scorer
 from harness.records import (
@@ -329,8 +330,9 @@ class Session:
         called_s = self.clock.now_s()
         generation: Generation | None = None
         findings: list[Finding] = []
+        n_forced = None if self.lengths is None else self.lengths[prompt.prompt_id, mode]
         try:
-            generation = self.engine.generate(prompt, mode, cell.cap(mode), seed)
+            generation = self.engine.generate(prompt, mode, cell.cap(mode), seed, n_forced_tokens=n_forced)
         except (OutOfMemory, CellFailed, UsageError) as error:
             findings.append(failure(error))
         start_s = generation.time_start_s if generation else called_s
@@ -341,6 +343,7 @@ class Session:
         if generation:
             self.meter.mark(*(phase.time_end_s for phase in generation.phases[:-1]), edge=Edge.PHASE)
             findings += output_findings(generation)
+            findings += length_findings(n_forced, generation.sizes["output_tokens"])
         findings += self.engine.warnings()
         score, doubts = score_of(self.scorers, prompt, generation)
         self._look_at_host()

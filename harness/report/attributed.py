@@ -134,7 +134,7 @@ def _grid(lines: Sequence[tuple[str, str]]) -> Table:
 
 
 def _energy_lines(report: AttributionReport) -> list[tuple[str, str]]:
-    kept_apart = []
+    kept_apart = [f"{report.n_without_energy:,} of them without energy"] if report.n_without_energy else []
     if report.n_failed:
         kept_apart.append(f"{report.n_failed:,} failed ({digits(report.energy_failed_j)} J, kept apart)")
     if report.n_warm_up:

@@ -54,8 +54,8 @@ def read_vllm(documents: Sequence[Mapping[str, Any]], name: str) -> RequestLog:
     notes = left_out(bad, "requests")
     if n_unended:
         unended = (
-            f"The log does not say when {n_unended:,} failed requests ended: each is taken to end with the last output "
-            "that came, so what they drew without any is in the shares of others."
+            f"The log does not say when failed requests ended ({n_unended:,} of them): each is taken to end with "
+            "the last output that came, so what they drew without any is in the shares of others."
         )
         notes = (*notes, unended)
     return RequestLog(kind=KIND, clock="monotonic", rows=rows, notes=notes)

@@ -132,7 +132,7 @@ class RunDirectory:
         yield from _lines_at(self.path / "queries.jsonl", offsets, QueryRecord)
 
     def finished(self) -> set[tuple[str, str]]:
-        """(prompt_id, mode) of every query on disk, but for those that the sensor or the server missed: they are repeated."""
+        """(prompt_id, mode) of every query on disk, but for those that sensor or server missed: they are repeated."""
         queries = self.query_columns()
         kept = np.flatnonzero(~_were_missed(queries))
         pairs = zip(queries.prompt.codes[kept].tolist(), queries.mode.codes[kept].tolist(), strict=True)

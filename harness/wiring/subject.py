@@ -92,6 +92,11 @@ def _pair(
             f"--mode {','.join(asked)}: {alone.name} alone would answer, so there is no pair to compare.",
             f"Compare both (--mode off,on), or measure one: --model {alone.name}, whose own modes are: {its_own}.",
         )
+    if spec.batch_size is not None and not spec.two_phase:
+        raise UsageError(
+            f"--batch-size is not built for two checkpoints ({entry.name} and {other.name}).",
+            "Leave it out, or measure each alone.",
+        )
     if spec.two_phase:
         raise UsageError(
             f"--two-phase is not built for two checkpoints ({entry.name} and {other.name}).",

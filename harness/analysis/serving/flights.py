@@ -105,7 +105,9 @@ class Flights:
 
     def within(self, time_start_s: float, time_end_s: float) -> Flights:
         """Those that were sent and ended between two instants: the queries of a block."""
-        return self.at((self.time_sent_s >= time_start_s - EDGE_S) & (self.time_end_s <= time_end_s + EDGE_S))
+        return self.at(
+            (self.time_sent_s >= time_start_s - BLOCK_EDGE_S) & (self.time_end_s <= time_end_s + BLOCK_EDGE_S)
+        )
 
     def n_tokens_between(self, time_start_s: float, time_end_s: float) -> int:
         """Output tokens that came in (start, end], whosever they were."""
@@ -125,6 +127,8 @@ class Flights:
 
 EDGE_S = 1e-6
 """Instants that are equal may differ by rounding."""
+BLOCK_EDGE_S = 0.01
+"""A block's edges may be as far from its queries' as two looks at the clock; blocks are further apart."""
 
 
 def level(starts_s: FloatArray, ends_s: FloatArray) -> tuple[FloatArray, IntArray]:

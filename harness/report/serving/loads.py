@@ -121,7 +121,13 @@ def _point(summary: Summary, mode: str) -> Point | None:
     if own is None:
         return None
     serving = next((each for each in summary.serving if each.mode == mode), None)
-    return Point(load=load_of(summary.cell), words=load_words(summary.cell), mode=own, serving=serving)
+    return Point(load=load_of(summary.cell), words=_short(summary.cell), mode=own, serving=serving)
+
+
+def _short(cell: Cell) -> str:
+    """A load as the head of a column."""
+    rate = cell.request_rate_per_second
+    return load_words(cell) if rate is None else f"{rate:g} a second"
 
 
 def _table(mode: str, points: Sequence[Point], unit: Unit, label: str, *, steady: bool, several: bool) -> Table:
@@ -183,7 +189,7 @@ def _panel(points: dict[str, list[Point]], unit: Unit, label: str, *, steady: bo
     modes = list(points)
     return Panel(
         name="loads",
-        title="What more at once does to a query",
+        title="What a higher load does to a query",
         caption=_words(points, unit, steady=steady),
         planes=planes,
         keys=tuple((mode, str(index % 6)) for index, mode in enumerate(modes)) if len(modes) > 1 else (),
@@ -242,9 +248,10 @@ def _words(points: dict[str, list[Point]], unit: Unit, *, steady: bool) -> str:
     for mode, own in points.items():
         first, last = own[0], own[-1]
         least, most = (each.energy_j(steady=steady).value for each in (first, last))
+        at = "at " if last.words.endswith("second") else "in " if last.words.startswith("batches") else "with "
         if least and most:
-            words = f"In {mode}, a query takes {digits(unit.of(least))} {unit.name} with {first.words}"
-            words = f"{words} and {digits(unit.of(most))} {unit.name} with {last.words}"
+            words = f"In {mode}, a query takes {digits(unit.of(least))} {unit.name} {at}{first.words}"
+            words = f"{words} and {digits(unit.of(most))} {unit.name} {at}{last.words}"
             faster = first.tokens_per_second and last.tokens_per_second
             times = (
                 f", at {digits(last.tokens_per_second / first.tokens_per_second)} × the output tokens a second"
