@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from harness.environment.company import Company
 from harness.environment.nvml import BoardState, GpuProcess, Nvml
@@ -18,7 +18,7 @@ class Listed(Nvml):
         super().__init__(None)
         self.now = {f"GPU-{letter}": state for letter, state in states.items()}
 
-    def states(self) -> dict[str, BoardState]:
+    def states(self, served_by: Collection[int] = ()) -> dict[str, BoardState]:  # noqa: ARG002
         return dict(self.now)
 
     def tenants(self) -> dict[str, bool]:

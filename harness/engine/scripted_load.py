@@ -78,8 +78,7 @@ class ScriptedLoadEngine:
                 served = self._served(each, heapq.heappop(free_s))
                 heapq.heappush(free_s, served.timeline.time_end_s)
             self._open.append(served)
-        for each in self._open:
-            line = each.timeline
+        for line in (served.timeline for served in self._open):
             self._edges_s |= {line.time_start_s, line.time_first_token_s or line.time_end_s, line.time_end_s}
         self._open.sort(key=lambda served: served.timeline.time_end_s)
 

@@ -40,7 +40,7 @@ class Told:
 
 @dataclass(slots=True)
 class Scripted:
-    """Answers of 4 to 32 tokens, one every 30 ms, after 50 to 150 ms of reading the prompt; `on`: half of it thinking."""
+    """Answers of 4 to 32 tokens, one every 30 ms, after 50 to 150 ms of reading the prompt; `on`: half is thinking."""
 
     told: list[Told] = field(default_factory=list)
 
@@ -92,6 +92,7 @@ def judge_scripted(run: Path, truth: Truth, told: list[Told], texts: Mapping[str
     origin_s = session.manifest.origin_monotonic_s
     stored = {query.service.number: query for query in cell.queries if query.service is not None}
     timelines, left = [], list(told)
+    late_s: list[float] = []
     for client in cell.directory.timelines(session.number):
         sent_s = origin_s + client.time_sent_s
         fitting = [
@@ -105,7 +106,17 @@ def judge_scripted(run: Path, truth: Truth, told: list[Told], texts: Mapping[str
         found = min(fitting, key=lambda each: abs(each.time_begin_s - sent_s))
         left.remove(found)
         timelines.append(_as_timeline(found, client, origin_s))
+        late_s += [
+            origin_s + seen_s - sent_s
+            for seen_s, sent_s in zip(client.time_chunk_s, found.time_token_s, strict=False)
+            if len(client.time_chunk_s) == len(found.time_token_s)
+        ]
     verdict.note(f"the server was asked {len(told)} queries; {len(timelines)} of them were found in the run")
+    late_ms = 1e3 * np.array(late_s)
+    verdict.note(
+        f"tokens were seen {np.median(late_ms):+.2f} ms after the server had sent them, in the middle "
+        f"({np.quantile(late_ms, 0.05):+.2f} to {np.quantile(late_ms, 0.95):+.2f} ms for 90 %)"
+    )
     errors, widths = [], []
     for tile in session.intervals:
         if tile.name != "serving":

@@ -4,9 +4,9 @@ It is a process so that nothing that the parent computes delays a sending or an 
 the answers to the parent for the same reason. Its HTTP parser is written in C.
 
 It reads lines of JSON: a target, a block of requests with a load, `stop`; the end of its input ends it. It writes such:
-`ready`, or `refused` with the reason; `started` and `ended` for each query; `lost` when so much fails that it gave up;
-`broken` on an error of its own; `idle` at the end of a block. Times are those of CLOCK_MONOTONIC, which all processes
-of a machine share. A thread does the writing, so that a parent that is slow to read delays nothing.
+`ready`, or `refused` with the reason; `started`, `first` (text came) and `ended` for each query; `lost` when so much
+fails that it gave up; `broken` on an error of its own; `idle` at the end of a block. Times are those of CLOCK_MONOTONIC,
+which all processes of a machine share. A thread does the writing, so that a parent that is slow to read delays nothing.
 
 The API key is in the environment of this process, and in the header of its requests, and nowhere else.
 """
@@ -19,6 +19,7 @@ import gc
 import json
 import os
 import queue
+import re
 import sys
 import threading
 import time
@@ -34,6 +35,7 @@ FEWEST_JUDGED = 10
 """Queries that must have ended before the share of failures says anything."""
 AFTER_DONE_S = 0.05
 """The body's end comes with [DONE], or is not waited for longer."""
+TEXT = re.compile(rb'"(?:content|reasoning|reasoning_content)"\s*:\s*"[^"]')
 HEAD_BYTES = 2000
 PARENT_CHECK_S = 2.0
 
@@ -192,6 +194,9 @@ class Generator:
             if len(answer.head) < HEAD_BYTES and not answer.data:
                 answer.head += piece[:HEAD_BYTES]
             answer.take(now_s, reader.feed(piece))
+            if not answer.has_begun and any(TEXT.search(data) for data in answer.data):
+                answer.has_begun = True
+                self._out.put({"event": "first", "number": answer.number, "time_s": now_s})
             if answer.done:
                 break
         else:
@@ -258,6 +263,7 @@ class _Answer:
         self.times_s: list[float] = []
         self.data: list[bytes] = []
         self.done = False
+        self.has_begun = False
         self.head = b""
         self.fault: dict[str, str] | None = None
 

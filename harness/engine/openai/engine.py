@@ -111,6 +111,7 @@ class OpenAIEngine:
         self._reader: Reader | None = None
         self._asked: dict[int, Asked] = {}
         self._open_s: dict[int, float] = {}
+        self._edges_s: list[float] = []
         self._busy = False
         """Something of the block is still to come that is wanted."""
         self._settled = True
@@ -208,6 +209,11 @@ class OpenAIEngine:
             raise ServerLost(f"The server at {self._address.api} is lost: {reason}.", LOST_STEP)
         return tuple(sorted(served, key=lambda one: one.timeline.time_end_s))
 
+    def edges_s(self) -> tuple[float, ...]:
+        """Starts, first texts and ends that were reported since the last call."""
+        edges_s, self._edges_s = tuple(dict.fromkeys(self._edges_s)), []
+        return edges_s
+
     @property
     def n_left(self) -> int:
         """How many of the block have not been taken; not 0 while it is still to be said that the server is lost."""
@@ -273,7 +279,9 @@ class OpenAIEngine:
     def _heed(self, event: Mapping[str, Any], served: list[Served]) -> None:
         kind = event["event"]
         if kind == "started" and event["number"] in self._asked:
-            self._open_s[event["number"]] = event["time_s"] - self._clock.origin_monotonic_s
+            self._open_s[event["number"]] = self._edge_s(event["time_s"])
+        elif kind == "first" and event["number"] in self._asked:
+            self._edge_s(event["time_s"])
         elif kind == "ended" and event["number"] in self._asked:
             served.append(self._ended(event))
         elif kind == "lost" and event["block"] == self._n_blocks:
@@ -289,11 +297,18 @@ class OpenAIEngine:
             if self._lost is None:
                 self._asked.clear()  # those that were given up before they were sent
 
+    def _edge_s(self, time_monotonic_s: float) -> float:
+        """Keep an instant for `edges_s`, and return it on the session clock."""
+        time_s: float = time_monotonic_s - self._clock.origin_monotonic_s
+        self._edges_s.append(time_s)
+        return time_s
+
     def _ended(self, event: Mapping[str, Any]) -> Served:
         assert self._reader is not None
         number = event["number"]
         self._open_s.pop(number, None)
         asked = self._asked.pop(number)
+        self._edge_s(event["time_end_s"])
         self._busy = self._busy and (bool(self._asked) or self._lost is not None)
         one, stream = self._reader.served(asked, self._render(asked.prompt, asked.mode), event)
         self._judge(one)

@@ -198,6 +198,8 @@ def _service(status: int | None, stream: Stream, counts: Counts, timeline: Timel
 
 def _finish_reason(stream: Stream, counts: Counts, asked: Asked) -> str:
     """`length` where the cap ended it. A server that gives no reason is taken by its count."""
+    if asked.n_forced_tokens is not None:
+        return "forced"
     if stream.finish_reason is not None:
         return "length" if stream.finish_reason == "length" else "stop"
     return "length" if (counts.n_output_tokens or 0) >= asked.max_new_tokens else "stop"
