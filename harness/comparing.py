@@ -268,7 +268,7 @@ def _load_notes(base: Side, other: Side) -> Iterator[str]:
         alone = base if sides[0] is other else other
         yield (
             f"The joules of {sides[0].label} are shares by tokens ({load_words(sides[0].cell)}); "
-            f"those of {alone.label} are measured query by query. "
+            f"those of {alone.label} are {'estimated' if alone.summary.estimated else 'measured'} query by query. "
             "The ratio is of both, with ramp and drain of the load in it."
         )
     elif len(sides) == 2:

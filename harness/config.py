@@ -6,7 +6,9 @@ is refused with the nearest valid one.
 
 from __future__ import annotations
 
+import math
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar, get_args
@@ -50,9 +52,43 @@ def _protocol(value: object) -> object:
     return preset(value).name if isinstance(value, str) else value
 
 
+def token_weights(text: str) -> tuple[float, float]:
+    """What a prompt and an output token weigh, of `PROMPT:OUTPUT`; `PROMPT` alone is against 1.
+
+    Raises:
+        ValueError: They are no two numbers, or weigh nothing.
+    """
+    prompt, _, output = text.partition(":")
+    try:
+        weights = float(prompt), float(output or 1)
+    except ValueError:
+        weights = math.nan, math.nan
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
+        raise ValueError("write what a prompt and an output token weigh, such as 0.05:1")
+    return weights
+
+
+def _weights(value: object) -> object:
+    if value is None:
+        return None
+    token_weights(str(value))
+    return str(value)
+
+
+def _command(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"{error}: write a command as a shell takes it") from None
+    return value
+
+
+Command = Annotated[str, BeforeValidator(_command)]
 Share = Annotated[float, Field(gt=0, lt=1), BeforeValidator(_share)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 PositiveInt = Annotated[int, Field(gt=0)]
+Quantization = Literal["none", "int8", "int4", "fp8"]
 Protocol = Annotated[str, BeforeValidator(_protocol)]
 
 
@@ -79,13 +115,13 @@ class Variant(Record):
     """What one of several variants of a model changes of the run; None: as the run has it."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
-    quantization: str | None = None
+    quantization: Quantization | None = None
     attention: str | None = None
     compile: bool | None = None
     model: str | None = Field(default=None, description="another checkpoint: distilled, pruned, a mixture of experts")
     engine: Literal["transformers", "openai"] | None = None
     base_url: str | None = None
-    serve: str | None = None
+    serve: Command | None = None
     tokenizer: str | None = None
     weights_dir: str | None = None
     power_limit_w: Annotated[float, Field(gt=0)] | None = None
@@ -142,20 +178,22 @@ class RunSpec(Record):
     concurrency: Concurrencies = Field(default=(), description="queries in flight at a server; each makes a cell")
     request_rate: Rates = Field(default=(), description="queries a second that arrive at a server; each makes a cell")
     base_url: str | None = Field(default=None, description="of an OpenAI-compatible server on this node")
-    serve: str | None = Field(default=None, description="command that starts the server")
+    serve: Command | None = Field(default=None, description="command that starts the server")
     serve_timeout_s: Annotated[float, Field(gt=0)] = 900.0
     request_timeout_s: Annotated[float, Field(gt=0)] = 600.0
     max_failures: Share = Field(default=0.1, description="share of failed queries at which a load is stopped")
     prompt_cache: Literal["off", "on"] = "off"
     tokenizer: str | None = Field(default=None, description="of the served model: a directory or Hub id")
     weights_dir: str | None = Field(default=None, description="where the served model's weights lie on this machine")
-    weights: str | None = Field(default=None, description="PROMPT:OUTPUT, what a token of each weighs when shared")
+    weights: Annotated[str | None, BeforeValidator(_weights)] = Field(
+        default=None, description="PROMPT:OUTPUT, what a token of each weighs when shared"
+    )
     lengths: str = Field(default="natural", description="natural, or replay:RUN: recorded output lengths are forced")
     scorer: str | None = Field(default=None, description="a scorer's name, or FILE.py:FUNCTION, for every prompt")
     repeats: PositiveInt = 1
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    quantization: str = "none"
+    quantization: Quantization = "none"
     power_limit_w: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="set on the metered boards for the run, and set back afterwards"
     )

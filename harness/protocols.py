@@ -388,8 +388,8 @@ class RunStore(Protocol):
         """Close one file of raw readings. On return it is on disk."""
         ...
 
-    def append_query(self, query: QueryRecord) -> None:
-        """Append one final query and flush it."""
+    def append_query(self, *queries: QueryRecord) -> None:
+        """Append final queries and flush them: all of them are on disk then, or none."""
         ...
 
     def lengths(self) -> list[LengthRecord]:

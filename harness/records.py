@@ -1061,9 +1061,7 @@ class TokenWeights(Record):
     )
     ratio_half_width: float | None = Field(default=None, description="of prompt / output, where it was fitted")
     n_windows: int | None = Field(default=None, description="stretches of the warm-up behind the fit")
-    edges_marked: bool = Field(
-        default=False, description="whether the curve knows of every start, first token and end"
-    )
+    edges_marked: bool = Field(default=False, description="whether the curve knows of every start, first token and end")
 
 
 class QueryRecord(Record):

@@ -17,6 +17,7 @@ import yaml
 from rich.console import Console
 
 from harness import publish, wall
+from harness.analysis.serving.serving import is_under_load, load_words
 from harness.config import RunSpec, load_run_spec
 from harness.errors import ExitCode, HarnessError, OutOfMemory, ServerLost, StorageFull, UsageError
 from harness.meter.beside.cross_check import require_codecarbon
@@ -32,7 +33,7 @@ from harness.results import load_run
 from harness.store.run_directory import cells, run_path, writing
 from harness.variants import in_order, names_of, variant_leads
 from harness.wiring.jobs import Job, jobs_of
-from harness.wiring.serving import Servers
+from harness.wiring.serving import Servers, refuse_server
 from harness.wiring.session import measure, sampled_boards, store_for
 from harness.wiring.variants import with_variant_cells
 
@@ -117,15 +118,15 @@ class Study:
             with Servers() as servers:
                 for job in jobs:
                     if len(jobs) > 1:
-                        console.rule(f"{_called(job)}, repeat {job.cell.repeat + 1}")
+                        console.rule(f"{called(job)}, repeat {job.cell.repeat + 1}")
                     try:
                         run_session(console, job, self.path, pilot_only=pilot_only, servers=servers)
                     except (OutOfMemory, ServerLost) as error:
-                        failures.append((_called(job), error))
+                        failures.append((called(job), error))
                     except HarnessError as error:
                         if len(jobs) == 1 or isinstance(error, StorageFull):
                             raise
-                        failures.append((_called(job), error))
+                        failures.append((called(job), error))
         except KeyboardInterrupt:
             console.print("\nInterrupted. Every query whose energy was final is on disk.")
             console.print(f"Complete it: {program()} run --resume {self._name()}", soft_wrap=True)
@@ -146,6 +147,8 @@ class Study:
             require_codecarbon()
         for job in jobs:
             # What cannot be metered, or limited, is refused before anything is written.
+            if job.spec.is_served:
+                refuse_server(job.spec)
             boards = sampled_boards(job.spec, job.device)
             if job.cell.power_limit_w is not None:
                 refuse_power_limit(job.cell.power_limit_w, boards)
@@ -207,9 +210,10 @@ class Study:
         return named(self.path)
 
 
-def _called(job: Job) -> str:
+def called(job: Job) -> str:
     """What a cell is called while it runs."""
-    return ", ".join(filter(None, (models(job.cell), job.variant)))
+    load = load_words(job.cell) if is_under_load(job.cell) else None
+    return ", ".join(filter(None, (models(job.cell), load, job.variant)))
 
 
 def run_session(

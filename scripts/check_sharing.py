@@ -5,7 +5,7 @@
 
 The boards and the sensor are those of `check_coverage.py`: the fake NVML library plays each board under a virtual clock
 while this project's own sensor code polls it. The loads come in blocks of 20 to 40 queries with idle time between them:
-clients that ask one query after the other (2, 8 or 32 at a time), or static batches of 8 whose rows end one by one.
+clients that ask one query after the other (2, 8, 16 or 32 at a time), or static batches of 8 whose rows end one by one.
 Power has a level while anybody is in flight, more during each prefill, some for each that decodes, and a slow wave that
 knows nothing of queries. Only the edges of blocks are marked, or (`--marked`) those of every query too. The truth is
 the same rule on the board's analytic energy, times the sensor's gain; so this checks what the sensor leaves open, and
@@ -39,7 +39,7 @@ from harness.records import Timeline  # noqa: E402
 from tests.fake_nvml import library as fake  # noqa: E402
 from tests.fake_nvml.library import Component, Truth, burst, constant, decay, sinusoid  # noqa: E402
 
-LOADS = {"2 at a time": 2, "8 at a time": 8, "32 at a time": 32, "batches of 8": 8}
+LOADS = {"2 at a time": 2, "8 at a time": 8, "16 at a time": 16, "32 at a time": 32, "batches of 8": 8}
 ORIGIN_S = 1000.0
 KEYS = ("truth_j", "found_j", "half_width_j", "prefill_truth_j", "prefill_found_j", "prefill_half_width_j")
 

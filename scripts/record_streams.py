@@ -194,7 +194,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "kind",
-        choices=("llamacpp", "llamacpp-inline", "transformers", "transformers-batching", "vllm", "vllm-prompt-opens-thinking"),
+        choices=(
+            "llamacpp",
+            "llamacpp-inline",
+            "transformers",
+            "transformers-batching",
+            "vllm",
+            "vllm-prompt-opens-thinking",
+        ),
     )
     parser.add_argument("version")
     parser.add_argument("root", help="http://127.0.0.1:PORT")

@@ -19,7 +19,6 @@ import pytest
 from rich.console import Console
 
 from harness.attributing import Wanted, attribute
-from harness.attributing.attributed import parse_weights
 from harness.attributing.load import in_flight, load_of, spread
 from harness.cli.parser import run_verb
 from harness.errors import ExitCode, UsageError
@@ -390,6 +389,21 @@ def test_requests_that_reach_out_of_the_trace_have_no_energy(tmp_path: Path) -> 
     assert any("another clock" in note for note in report.notes)
     assert report.energy_drawn_j is not None
     assert report.energy_shares_j + report.energy_unattributed_j == pytest.approx(report.energy_drawn_j, rel=1e-9)
+    assert report.energy_amortised_j is None  # what the second drew is not in the numerator
+    words = " ".join(shown(report).split())
+    assert "amortised" not in words
+    assert "Trace all of the load test" in words
+    assert "Resume the run" not in words
+
+
+def test_a_request_without_duration_has_no_energy_and_that_is_said(tmp_path: Path) -> None:
+    path = trace(tmp_path / "t.parquet", Power.constant(100.0))
+    log = csv_log(tmp_path / "log.csv", f"a,{MONO_S + 5},,{MONO_S + 5},10,10", f"b,{MONO_S + 5},,{MONO_S + 7},10,10")
+    report, rows = rows_of(Wanted(trace=path, requests=log))
+    assert np.isnan(rows[0]["energy_gross_j"])
+    assert rows[1]["energy_gross_j"] == pytest.approx(200.0, abs=0.5)
+    assert report.n_without_energy == 1
+    assert any(note.startswith("1 answered requests end when they start") for note in report.notes)
 
 
 # ------------------------------------------------------------------------------------ failures, and words
@@ -455,9 +469,9 @@ def test_flags_that_cannot_be_meant_are_refused(tmp_path: Path, capsys: pytest.C
     common = ["attribute", "--trace", str(path), "--requests", str(log)]
     for more, words in (
         (["--output", "q.txt"], ".parquet"),
-        (["--weights", "1"], "--weights PROMPT:OUTPUT"),
-        (["--weights", "nan:1"], "--weights PROMPT:OUTPUT"),
-        (["--weights", "0:0"], "--weights PROMPT:OUTPUT"),
+        (["--weights", "x"], "such as 0.05:1"),
+        (["--weights", "nan:1"], "such as 0.05:1"),
+        (["--weights", "0:0"], "such as 0.05:1"),
         (["--clock-offset", "nan"], "number of seconds"),
         (["--columns", "start=a"], "Leave --columns out"),
         (["--columns", "prompts=a"], "Did you mean"),
@@ -466,7 +480,6 @@ def test_flags_that_cannot_be_meant_are_refused(tmp_path: Path, capsys: pytest.C
     ):
         assert run_verb([*common, *more]) in (ExitCode.USAGE, ExitCode.ENVIRONMENT), more
         assert words in capsys.readouterr().err, more
-    assert parse_weights("0.2:1") == (0.2, 1.0)
 
 
 def test_a_narrow_terminal_still_reads(tmp_path: Path) -> None:

@@ -415,6 +415,13 @@ def test_csv_units_of_a_monotonic_clock_are_told_by_the_trace() -> None:
     assert parsed("start_ms,end_ms\n5000500,5001500\n").rows[0].time_end_s == 5001.5
 
 
+def test_csv_times_in_whole_seconds_are_called_coarse() -> None:
+    coarse = parse_requests("start,end\n1780000000,1780000004\n1780000001,1780000003\n", "log.csv")
+    assert any("whole seconds" in note for note in coarse.notes)
+    fine = parse_requests("start,end\n1780000000,1780000004.5\n1780000001,1780000003\n", "log.csv")
+    assert not any("whole seconds" in note for note in fine.notes)
+
+
 def test_csv_failures_and_quotes() -> None:
     text = (
         "id,start,end,status,error\n"
@@ -471,7 +478,7 @@ def test_csv_lines_that_cannot_be_used_are_named() -> None:
         ("[" * 100_000, "nested too deeply"),
         ("when,what\n1,2\n", "no column of `start` and `end`"),
         ("start,begin,end\n1,2,3\n", "2 columns that could be its start"),
-        ("start,end\n", "no request that can be used"),
+        ("start,end\n", "a header and no request"),
         ("start,end\na,b\n", "no request that can be used"),
         ('start,end\n"1,2\n3,4\n', "line"),
     ],

@@ -18,7 +18,7 @@ class Listed(Nvml):
         super().__init__(None)
         self.now = {f"GPU-{letter}": state for letter, state in states.items()}
 
-    def states(self, served_by: Collection[int] = ()) -> dict[str, BoardState]:  # noqa: ARG002
+    def states(self, served_by: Collection[int] = ()) -> dict[str, BoardState]:
         return dict(self.now)
 
     def tenants(self) -> dict[str, bool]:

@@ -51,6 +51,8 @@ def test_an_unknown_key_is_refused_with_the_nearest(
         ({"dtype": "float8"}, "dtype"),
         ({"store_text": "some"}, "store_text"),
         ({"seed": -1}, "seed"),
+        *(({"weights": text}, "weights") for text in ("foo:bar", "0:0", "nan:1", "-1:1", "1:2:3", "inf:1", "", ":")),
+        ({"serve": "vllm serve 'm"}, "serve"),
     ],
 )
 def test_a_value_that_cannot_be_meant_names_its_key(flags: dict[str, object], key: str) -> None:

@@ -353,6 +353,14 @@ def test_every_row_of_a_batch_has_its_forced_length(greedy: TransformersEngine) 
         assert (alone.text, alone.sizes, alone.finish_reason) == (row.text, row.sizes, "forced")
 
 
+def test_an_answer_of_its_own_length_is_its_own_again(greedy: TransformersEngine) -> None:
+    prompt = asked("on")[0].prompt
+    free = greedy.generate(prompt, "on", 96, 1)
+    assert free.finish_reason == "stop"
+    held = greedy.generate(prompt, "on", 96, 1, n_forced_tokens=free.sizes["output_tokens"])
+    assert (held.text, held.sizes, held.finish_reason) == (free.text, free.sizes, "forced")
+
+
 def test_forced_lengths_go_with_a_budget(greedy: TransformersEngine) -> None:
     """A length that ends at the budget leaves nothing to force; the end of the thinking takes two tokens more."""
     (batch,) = answers(batches_of(greedy, 3), asked("budget:8", [TEXTS[0]] * 3, forced=[8, 9, 30]))

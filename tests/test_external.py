@@ -348,7 +348,7 @@ def test_a_wall_that_hardly_answers_is_another_wall() -> None:
     assert "for each watt" in reason(align(Wall(known, gains=(0.05,)).log(noise_w=0.1), known))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(shift_s=st.floats(-40.0, 40.0))
 def test_a_clock_that_is_set_moves_the_offset_and_nothing_else(shift_s: float) -> None:
     known = load(1, duration_s=90.0)

@@ -18,7 +18,7 @@ import pytest
 from harness.clock import ManualClock
 from harness.engine.scripted import Turn
 from harness.engine.scripted_load import ScriptedLoadEngine
-from harness.errors import ServerLost
+from harness.errors import ServerLost, StorageFull
 from harness.meter.meter import SessionMeter
 from harness.meter.replay import ReplayRecorder
 from harness.pipeline.load import LoadSession
@@ -35,6 +35,7 @@ from harness.records import (
     QueryRecord,
     Reading,
     RunManifest,
+    Served,
     ServerFacts,
     Timeline,
     TokenWeights,
@@ -221,7 +222,11 @@ def busy_power(rig: Rig) -> Power:
     return Power.steps(IDLE_W, *((start_s, end_s, BUSY_W) for start_s, end_s in spans))
 
 
-@pytest.mark.parametrize("changes", [{}, {"concurrency": None, "request_rate_per_second": 2.0}], ids=["closed", "open"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"concurrency": None, "request_rate_per_second": 2.0}, {"concurrency": 16}, {"concurrency": 20}],
+    ids=["closed", "open", "a crowd", "unmarked"],
+)
 def test_every_share_is_that_of_the_rule_and_together_they_are_the_whole(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
@@ -313,12 +318,142 @@ def test_an_interruption_loses_nothing_that_has_ended_and_doubles_nothing(tmp_pa
     assert verify(rig.path).differences == ()
 
 
+def test_an_interruption_while_energies_are_written_doubles_nothing(tmp_path: Path) -> None:
+    class Impatient(Observer):
+        n_seen = 0
+
+        def query(self, record: QueryRecord) -> None:
+            self.n_seen += 1
+            if self.n_seen == 3:
+                raise KeyboardInterrupt
+
+    rig = Rig(path=tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        rig.session(observer=Impatient())
+    assert len(rig.store.queries()) >= 3
+    assert set(Counter(record.prompt_id for record in rig.store.queries()).values()) == {1}
+
+
 def test_a_lost_sensor_stops_the_load_and_its_queries_are_asked_again(tmp_path: Path) -> None:
     rig = Rig(path=tmp_path / "run")
     assert rig.session(lost_at_s={COUNTER.device: 12.0}) == "stopped"
     assert rig.session() == "finished"
     known = {record.prompt_id for record in rig.store.queries() if the_reading(record).energy_gross_j is not None}
     assert known == {prompt.prompt_id for prompt in prompts(rig.n_prompts)}
+
+
+@pytest.mark.parametrize("kind", ["server", "user"])
+def test_a_block_that_is_cut_off_is_a_tile_all_the_same(tmp_path: Path, kind: str) -> None:
+    rig = Rig(path=tmp_path / "run")
+    if kind == "user":
+        with pytest.raises(KeyboardInterrupt):
+            rig.session(interrupt_after=11)
+    else:
+        with pytest.raises(ServerLost):
+            rig.session(lost_after=2 + 3 * 4 + 9)
+    (tile,) = [interval for interval in rig.store.intervals(1) if interval.name == "serving"]
+    spans = [(record.time_start_s, record.time_end_s) for record in rig.store.queries()]
+    assert tile.time_start_s == min(start_s for start_s, _ in spans)
+    assert tile.time_end_s >= max(end_s for _, end_s in spans)
+    assert verify(rig.path).differences == ()
+
+
+def test_a_disk_that_is_full_for_a_moment_leaves_no_share_without_those_in_flight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    append = RunDirectory.append_timelines
+
+    def full_once(store: RunDirectory, timelines: Sequence[Timeline]) -> None:
+        calls.append(len(timelines))
+        if len(calls) == 20:
+            raise StorageFull("The disk is full.", "Make room.")
+        append(store, timelines)
+
+    monkeypatch.setattr(RunDirectory, "append_timelines", full_once)
+    rig = Rig(path=tmp_path / "run")
+    with pytest.raises(StorageFull):
+        rig.session()
+    numbers = [timeline.number for timeline in rig.store.timelines(1)]
+    assert sorted(numbers) == list(range(len(numbers)))
+    assert rig.store.queries()
+    assert verify(rig.path).differences == ()
+
+
+def test_the_host_is_looked_at_when_the_last_query_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_s: list[float] = []
+    monkeypatch.setattr(LoadSession, "_look_at_host", lambda session: looked_s.append(session.clock.now_s()))
+    rig = Rig(path=tmp_path / "run", n_prompts=4)
+    rig.session()
+    assert looked_s[-1] >= max(record.time_end_s for record in rig.store.queries())
+
+
+class _SlowToStop(ScriptedLoadEngine):
+    """What is cut off is reported after a while, as by another process on a busy machine."""
+
+    def stop(self) -> None:
+        now_s = self.clock.now_s()
+        self._cut = [
+            served.__class__(
+                asked=served.asked,
+                generation=None,
+                timeline=served.timeline.model_copy(
+                    update={
+                        "time_end_s": now_s,
+                        "time_first_token_s": None,
+                        "time_chunk_s": (),
+                        "n_chunk_tokens": (),
+                    }
+                ),
+                service=served.service,
+                findings=served.findings,
+            )
+            for served in self._open
+            if served.timeline.time_start_s < now_s
+        ]
+        self._n_silent = 8
+        self._open = []
+
+    def take(self, timeout_s: float) -> tuple[Served, ...]:
+        if not self._cut:
+            return super().take(timeout_s)
+        self.clock.sleep_until(self.clock.now_s() + timeout_s)
+        self._n_silent -= 1
+        if self._n_silent:
+            return ()
+        cut, self._cut = tuple(self._cut), []
+        return cut
+
+    @property
+    def n_left(self) -> int:
+        return len(self._open) + len(self._cut)
+
+    _cut: list[Served] = []  # noqa: RUF012
+    _n_silent = 0
+
+
+def test_those_that_an_interruption_cuts_off_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.test_load_session.ScriptedLoadEngine", _SlowToStop)
+    rig = Rig(path=tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        rig.session(interrupt_after=11)
+    asked = {record.service.number for record in rig.store.queries() if record.service is not None}
+    cut_off = [line for line in rig.store.timelines(1) if line.number > max(asked)]
+    assert len(cut_off) == 3  # the fourth place's query had just ended
+    assert verify(rig.path).differences == ()
+
+
+def test_an_interruption_stays_one_whatever_has_become_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_: ScriptedLoadEngine) -> None:
+        raise ServerLost("It is gone.", "See its log.")
+
+    monkeypatch.setattr(ScriptedLoadEngine, "stop", stop)
+    rig = Rig(path=tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        rig.session(interrupt_after=11)
+    assert len(rig.store.queries()) >= 8
 
 
 def test_modes_come_in_long_blocks_there_and_back(tmp_path: Path) -> None:

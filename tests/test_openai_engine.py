@@ -25,6 +25,7 @@ from harness.engine.openai.generator import LoadGenerator
 from harness.errors import EnvironmentFault, ModelUnavailable, ServerLost, UsageError
 from harness.reasoning.switch import FamilyReasoning
 from harness.records import Asked, FindingCode, ModeSwitch, Prompt, ReasoningSpec, Served, ServerFacts
+from harness.store.run_directory import RETRIED
 from tests.fake_openai import DONE, FakeServer, Reply, Script, answering, delta, plain_events, sse, timed, usage
 
 pytest.importorskip("aiohttp")
@@ -303,7 +304,7 @@ def test_the_prompt_that_the_server_tells_decides_where_thinking_stands() -> Non
 
 
 def test_the_key_comes_from_the_environment_and_is_written_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_API_KEY", KEY)
+    monkeypatch.setenv("HARNESS_API_KEY", f"{KEY}\r\n")  # as a file leaves it
     with fake(api_key=KEY) as server, engine_at(server, generator=None) as engine:
         engine.begin(queries(2))
         served = take_all(engine)
@@ -351,7 +352,7 @@ FAULTS: dict[str, tuple[Reply, FindingCode, str, int]] = {
     "half an event": (Reply(pieces=HALF_AN_EVENT), FindingCode.STREAM_CUT, "cannot be read", 1),
     "error inside": (Reply(pieces=ERROR_INSIDE), FindingCode.STREAM_CUT, "CUDA out of memory", 1),
     "429": (Reply(pieces=[(0, b"slow down")], status=429), FindingCode.RATE_LIMITED, "slow down", 0),
-    "400": (Reply(pieces=[(0, TOO_LONG)], status=400), FindingCode.SERVER_REFUSED, "HTTP 400: too long", 0),
+    "400": (Reply(pieces=[(0, TOO_LONG)], status=400), FindingCode.QUERY_FAILED, "HTTP 400: too long", 0),
     "500": (Reply(pieces=[], status=500), FindingCode.SERVER_REFUSED, "HTTP 500", 0),
     "redirected": (Reply(pieces=[(0, b"elsewhere")], status=307), FindingCode.SERVER_REFUSED, "HTTP 307", 0),
     "html": (HTML, FindingCode.SERVER_REFUSED, "text/html", 0),
@@ -425,6 +426,7 @@ def test_too_many_failures_stop_the_load() -> None:
             take_some(engine, 1000, served)
         assert 10 <= len(served) < 40
         assert len(server.chats) < 40
+        assert all(RETRIED.intersection(codes(one)) for one in served if one.generation is None)
 
 
 def test_answers_that_are_none_count_as_failures_too() -> None:
@@ -455,7 +457,7 @@ def test_stopping_gives_up_what_is_open() -> None:
         engine.stop()
         served = take_all(engine)
         assert len(served) == 3
-        assert {code for one in served for code in codes(one)} == {FindingCode.QUERY_FAILED}
+        assert {code for one in served for code in codes(one)} == {FindingCode.SERVER_LOST}
         assert all(one.generation is None for one in served)
         assert engine.time_open_s is None
         server.release()
@@ -569,12 +571,19 @@ def test_base_urls_with_and_without_the_version() -> None:
 def test_a_load_generator_that_is_killed_is_an_error() -> None:
     script: Script = lambda _n, _b: Reply(pieces=HALF, end="hang")  # noqa: E731
     with fake(script) as server, engine_at(server, generator=None) as engine:
-        engine.begin(queries(2))
+        engine.begin(queries(5))
+        while server.n_open < 2 or len(engine._open_s) < 2:
+            engine.take(0.01)
         process = engine._generator._process
         assert process is not None
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(EnvironmentFault, match="load generator"):
             take_all(engine)
+        engine.stop()
+        cut_off = take_all(engine)  # they drew energy beside those that had ended
+        assert len(cut_off) == 2
+        assert all(one.generation is None and one.timeline.time_end_s > one.timeline.time_start_s for one in cut_off)
+        assert (engine.n_left, engine.time_open_s) == (0, None)
 
 
 def test_the_load_generator_ends_with_its_parent() -> None:

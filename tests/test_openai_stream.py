@@ -373,6 +373,29 @@ def test_thinking_in_its_field_counts_with_its_mark() -> None:
     assert not served.findings
 
 
+def test_a_chunk_with_the_end_of_the_thinking_and_the_answer_is_divided() -> None:
+    """As vLLM writes it under load: all of the thinking was closed, and there is an answer."""
+    data = [
+        delta(reasoning="hm", token_ids=[8]),
+        delta(reasoning="m", content="\n\n1", token_ids=[205, 6, 205, 205, 23]),
+        delta("stop", extra={"usage": usage(4, 6, reasoning=0)}),
+    ]
+    served = serve(data)
+    assert served.generation is not None
+    sizes = served.generation.sizes
+    assert sizes["output_tokens"] == 6
+    assert sizes["thinking_tokens"] == 2
+    assert sizes["answer_tokens"] == 4
+    assert served.generation.answer == "1"
+    assert FindingCode.THINKING_TOKENS_BY_CHUNKS in codes(served)
+
+
+def test_tokens_that_came_at_once_have_no_time_per_token() -> None:
+    served = serve([delta(content="42", token_ids=[1, 2, 3]), delta("stop", extra={"usage": usage(9, 3)})])
+    assert served.service.n_chunks == 1
+    assert served.service.duration_per_output_token_s is None
+
+
 def test_reasoning_tokens_reported_as_zero_are_not_believed() -> None:
     served = serve(plain_events(["42"], ["a", "b", "c", "d"], said_usage=usage(4, 5, reasoning=0)))
     assert served.generation is not None
@@ -546,7 +569,12 @@ def test_other_reasons_to_end_are_stops() -> None:
         ({"fault": {"kind": "refused", "words": "no"}, "status": None}, FindingCode.SERVER_REFUSED, "no"),
         ({"fault": {"kind": "timeout", "words": "no end after 9 s"}}, FindingCode.TIMED_OUT, "no end after 9 s"),
         ({"fault": {"kind": "cut", "words": "x"}}, FindingCode.STREAM_CUT, "x"),
-        ({"fault": {"kind": "stopped", "words": ""}}, FindingCode.QUERY_FAILED, "given up"),
+        ({"fault": {"kind": "stopped", "words": ""}}, FindingCode.SERVER_LOST, "given up"),
+        (
+            {"fault": {"kind": "status", "words": "exceeds the context size"}, "status": 400},
+            FindingCode.PROMPT_TOO_LONG,
+            "HTTP 400",
+        ),
         (
             {"fault": {"kind": "status", "words": '{"error":"busy"}'}, "status": 429},
             FindingCode.RATE_LIMITED,
@@ -651,12 +679,12 @@ def test_the_prompt_cache() -> None:
 def test_forced_lengths() -> None:
     for kind in ("vllm", "sglang"):
         sent = body(kind, n_forced_tokens=20)
-        assert (sent["ignore_eos"], sent["min_tokens"], sent["max_tokens"]) == (True, 20, 20)
+        assert (sent["ignore_eos"], sent["min_tokens"], sent["max_tokens"]) == (True, 19, 20)
         assert "ignore_eos" not in body(kind)
     sent = body("llama.cpp", n_forced_tokens=20)
     assert (sent["ignore_eos"], sent["max_tokens"]) == (True, 20)
     sent = body("transformers", n_forced_tokens=20)
-    assert json.loads(sent["generation_config"]) == {"min_new_tokens": 20, "max_new_tokens": 20}
+    assert json.loads(sent["generation_config"]) == {"min_new_tokens": 19, "max_new_tokens": 20}
     assert body("ollama", n_forced_tokens=20)["max_tokens"] == 20
 
 
@@ -680,7 +708,7 @@ def test_sampling() -> None:
     assert body("llama.cpp", sampling=drawn)["repeat_penalty"] == 1.1
     sent = body("transformers", sampling=drawn, n_forced_tokens=5)
     assert json.loads(sent["generation_config"]) == {
-        "top_k": 20, "repetition_penalty": 1.1, "min_new_tokens": 5, "max_new_tokens": 5,
+        "top_k": 20, "repetition_penalty": 1.1, "min_new_tokens": 4, "max_new_tokens": 5,
     }  # fmt: skip
     with pytest.raises(UsageError, match="top_k"):
         body("ollama", sampling=drawn)
@@ -735,7 +763,8 @@ def test_streams_of_real_servers(path: Path) -> None:
         fault, truth = fault_of(event, stream), about["true"]
         if about["status"] != 200 or "event-stream" not in about["content_type"]:
             assert fault is not None
-            assert fault.code is FindingCode.SERVER_REFUSED
+            code = FindingCode.QUERY_FAILED if about["status"] in (400, 422) else FindingCode.SERVER_REFUSED
+            assert fault.code is (FindingCode.PROMPT_TOO_LONG if "prompt-too-long" in path.stem else code)
             continue
         assert "".join(chunk.answer for chunk in stream.chunks) == truth["text"]
         assert "".join(chunk.thinking for chunk in stream.chunks) == truth["thinking"]

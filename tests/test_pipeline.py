@@ -332,7 +332,7 @@ def errors_at_all_phases(stepped: Rig, *, shorter_than_s: float, from_s: float) 
     edges = [portion_of(rows, rows.channel == MARK_CHANNEL) for rows in stepped.store.segments(1)]
     chosen = [query for query in stepped.store.queries() if from_s <= query.duration_s < shorter_than_s]
     errors, inside = [], []
-    for seed, phase_s in enumerate(np.linspace(0.0, 0.1, 16, endpoint=False).tolist()):
+    for seed, phase_s in enumerate(np.linspace(0.0, 0.1, 7, endpoint=False).tolist()):
         ticks = counter(stepped.power, tick_times(0.1, 30.0, phase_s=phase_s), bracket_s=0.0005, seed=seed)
         (curve,) = rebuilt([COUNTER], [joined(*edges, ticks)])
         for query in chosen:
@@ -602,9 +602,9 @@ class KilledStore(RunDirectory):
         self._write(None)
         super().write_segment(session, segment)
 
-    def append_query(self, query: QueryRecord) -> None:
+    def append_query(self, *queries: QueryRecord) -> None:
         self._write(self.path / "queries.jsonl")
-        super().append_query(query)
+        super().append_query(*queries)
 
     def append_interval(self, interval: IntervalRecord) -> None:
         self._write(self.path / "sessions" / f"{interval.session:02d}" / "intervals.jsonl")

@@ -511,7 +511,7 @@ def test_gaps_and_resets_make_no_ratio_and_no_step() -> None:
     assert learnt(kept).ratio_counter_to_power is None
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=30)
 @given(
     rows=st.lists(
         st.tuples(

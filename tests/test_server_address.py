@@ -159,6 +159,8 @@ def test_secrets_of_an_environment() -> None:
     assert secret_values(environ) == ("hf_long", "abcde")
     assert api_key({"OPENAI_API_KEY": "b", "HARNESS_API_KEY": "a"}) == "a"
     assert api_key({"HARNESS_API_KEY": ""}) is None
+    assert api_key({"HARNESS_API_KEY": " \n", "OPENAI_API_KEY": "b\r\n"}) == "b"
+    assert secret_values({"HARNESS_API_KEY": "abcde\r"}) == ("abcde",)
 
 
 # ------------------------------------------------------------------------------------------ on this machine

@@ -169,9 +169,12 @@ def test_a_build_without_a_number_has_no_version() -> None:
 def test_transformers_serves_what_its_command_names() -> None:
     with asked(answers=TRANSFORMERS) as asking:
         command = ("transformers", "serve", f"org/m@{'d' * 40}")
-        assert identify(asking, "other", command, None) == Identity(
-            f"org/m@{'d' * 40}", Said(kind="transformers", root="org/m", revision="d" * 40)
-        )
+        for wanted in (None, "org/m", "m", command[-1]):
+            assert identify(asking, wanted, command, None) == Identity(
+                f"org/m@{'d' * 40}", Said(kind="transformers", root="org/m", revision="d" * 40)
+            )
+        with pytest.raises(UnknownName, match="served model 'other'"):
+            identify(asking, "other", command, None)
         with pytest.raises(UsageError, match="none was"):
             identify(asking, None, (), None)
 

@@ -7,20 +7,27 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
+from harness.config import load_run_spec
 from harness.engine.server import serving as serving_module
 from harness.engine.server.serving import UNKNOWN, Serving, opened
 from harness.environment.listening import listeners
 from harness.environment.nvml import Nvml
-from harness.errors import EnvironmentFault, NoSensor, UnknownName, UsageError
+from harness.errors import EnvironmentFault, NoSensor, ServerLost, UnknownName, UsageError
+from harness.pipeline.observer import Observer
 from harness.records import Board, EngineFacts, FindingCode
+from harness.study import Study, called
+from harness.wiring.engines import tokenizer_of
+from harness.wiring.jobs import jobs_of
+from harness.wiring.serving import Servers, with_its_end
 from tests.ports import free_port
 from tests.small_server import serving
 from tests.test_server_identity import PLAIN, model_dir
@@ -290,3 +297,75 @@ def test_a_script_that_starts_the_server_need_not_say_what_it_is(log: Path, tmp_
         assert (server.facts.server.kind, server.model) == ("transformers", "./m")
         assert (server.facts.requested_precision, len(server.facts.revision)) == ("float16", 64)
         assert len(server.pids()) > 1  # the script and the server
+
+
+@pytest.mark.parametrize(
+    ("server", "match"),
+    [
+        ({"serve": "vllm serve m --port 8000 --api-key sk-0123456789"}, "holds a secret"),
+        ({"base_url": "http://me:sk-0123456789@127.0.0.1:8000"}, "holds credentials"),
+        ({"base_url": "http://192.0.2.77:8000/v1"}, "not on this machine"),
+    ],
+)
+def test_what_is_refused_is_refused_before_anything_is_written(
+    server: dict[str, str], match: str, tmp_path: Path
+) -> None:
+    flags = {"engine": "openai", "model": ("m",), "output_dir": str(tmp_path), "meter_gpus": "none", **server}
+    with pytest.raises(UsageError, match=match):
+        Study.new(None, flags, ()).run(pilot_only=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_could_not_be_opened_is_not_taken_for_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = load_run_spec(None, {"engine": "openai", "model": ("m",), "base_url": "http://127.0.0.1:8000"})
+    (job,) = jobs_of(spec)
+    alive: list[bool] = [True]
+    first: Any = SimpleNamespace(alive=lambda: alive[0])
+    others = iter([first])
+
+    @contextmanager
+    def opened(**_: object) -> Iterator[object]:
+        found = next(others, None)
+        if found is None:
+            raise EnvironmentFault("No server answers.", "Start it.")
+        yield found
+
+    monkeypatch.setattr(serving_module, "opened", opened)
+    with Servers() as servers:
+        assert servers.serving(job, tmp_path, Observer()) is first
+        alive[0] = False
+        with pytest.raises(EnvironmentFault):
+            servers.serving(job, tmp_path, Observer())
+        alive[0] = True  # another listens there now
+        with pytest.raises(EnvironmentFault):
+            servers.serving(job, tmp_path, Observer())
+
+
+def test_a_tokenizers_path_begins_where_the_run_was_started(tmp_path: Path) -> None:
+    (tmp_path / "tokens").mkdir()
+    flags = {"engine": "openai", "model": ("m",), "base_url": "http://127.0.0.1:8000", "working_dir": str(tmp_path)}
+    assert tokenizer_of(load_run_spec(None, {**flags, "tokenizer": "tokens"})) == str(tmp_path / "tokens")
+    assert tokenizer_of(load_run_spec(None, {**flags, "tokenizer": "org/model"})) == "org/model"
+
+
+def test_a_lost_server_that_has_ended_is_quoted(log: Path) -> None:
+    lost = ServerLost("The server is lost.", "See its log.")
+    with start(log, free_port(), plan={"say": "out of memory"}) as server:
+        assert with_its_end(lost, server) is lost
+        assert server.process is not None
+        os.kill(server.process.pid, signal.SIGKILL)
+        deadline_s = time.monotonic() + 60
+        while server.alive():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        said = str(with_its_end(lost, server))
+    assert "killed by SIGKILL" in said
+    assert "out of memory" in said
+    assert str(log) in said
+
+
+def test_a_cell_is_called_by_its_load() -> None:
+    flags = {"engine": "openai", "model": ("m",), "base_url": "http://127.0.0.1:8000", "concurrency": "1,8"}
+    assert [called(job) for job in jobs_of(load_run_spec(None, flags))] == ["m, one at a time", "m, 8 at once"]

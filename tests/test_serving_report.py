@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -350,6 +351,25 @@ def test_a_series_in_which_one_has_no_steady_state_is_of_all_queries(loads: list
     ]
     (lead,) = loads_leads([one, two.model_copy(update={"serving": tuple(serving)})])
     assert "all queries, ramp and drain included" in lead.notes[0]
+
+
+def test_estimated_joules_of_a_load_are_never_called_measured(sides: list[comparing.Side]) -> None:
+    estimated = [
+        replace(
+            side,
+            account=replace(side.account, summary=side.account.summary.model_copy(update={"estimated": True})),
+        )
+        for side in sides[:2]
+    ]
+    (lead,) = loads_leads([side.summary for side in estimated])
+    assert not any("measured" in note for note in lead.notes)
+    (lead,) = comparing.match_leads([comparing.match(*estimated)])
+    assert any("those of A are estimated query by query" in note for note in lead.notes)
+    known = explanations_of(Evidence(summary=estimated[1].summary, figures=()))
+    names = [name for name in known if name.startswith("off.serving.")]
+    assert len(names) == 5
+    assert all("estimated" in known[name]().title for name in names)
+    assert "a hardware model's watts" in known["off.energy_j"]().words
 
 
 def test_the_terminal_ends_with_the_loads(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

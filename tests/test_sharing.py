@@ -19,6 +19,7 @@ from harness.attribution.filled import Idle, with_idle
 from harness.attribution.sharing.load import Load
 from harness.attribution.sharing.ranges import RangeSums
 from harness.attribution.sharing.shares import Shares, Split, read_shared, shares, shares_of, unattributed_j
+from harness.attribution.sharing.swing import duration_ahead_s
 from harness.meter.curve.builder import CurveBuilder
 from harness.meter.curve.curve import Curve
 from harness.records import (
@@ -510,6 +511,48 @@ def test_where_edges_were_not_marked_power_may_step_as_high_as_it_swings() -> No
     assert found.half_width_j[0] == pytest.approx(0.35 * 0.1 * 200.0 * 2, rel=1e-6)
     assert found.half_width_j[1] == pytest.approx(0.0, abs=1e-9)
     np.testing.assert_array_equal(shares(curve, load, EVEN, is_marked=True).half_width_j, [0.0, 0.0])
+
+
+def test_where_marked_edges_crowd_a_part_of_the_swing_is_open_as_well() -> None:
+    """A quarter of a second each, one after the other beside a long one: 12 events a second and more."""
+    times_s = np.arange(0.0, 20.0, 0.1).round(6)
+    powers_w = np.where(np.arange(1, len(times_s)) % 2 == 0, 500.0, 300.0)
+    curve = curve_of(times_s.tolist(), powers_w.tolist())
+    beside = timeline(0, 1.0, 15.0, [(15.0, 100)])
+    short = [timeline(1 + n, 2 + n / 5, 2.19 + n / 5, [(2.1 + n / 5, 1), (2.19 + n / 5, 1)], 5) for n in range(20)]
+    long = [timeline(50 + n, 8 + 2 * n, 9.9 + 2 * n, [(8.5 + 2 * n, 1), (9.9 + 2 * n, 1)], 5) for n in range(3)]
+    load = Load.of([beside, *short, *long])
+    marked, unmarked = (shares(curve, load, EVEN, is_marked=each).half_width_j for each in (True, False))
+    assert (marked[1:21] > 0.2 * 0.35 * 0.1 * 200.0).all()
+    assert (marked[1:21] < unmarked[1:21]).all()
+    np.testing.assert_array_equal(marked[21:], np.zeros(3))
+
+
+def test_what_comes_at_one_instant_is_no_crowd() -> None:
+    """A static batch of 16: all begin together and have their first token together; the curve can tell two steps."""
+    times_s = np.arange(0.0, 20.0, 0.1).round(6)
+    powers_w = np.where(np.arange(1, len(times_s)) % 2 == 0, 500.0, 300.0)
+    curve = curve_of(times_s.tolist(), powers_w.tolist())
+    rows = [timeline(n, 5.0, 8.0, [(6.0, 1), (8.0, 9)], 5) for n in range(16)]
+    np.testing.assert_array_equal(shares(curve, Load.of(rows), EVEN, is_marked=True).half_width_j, np.zeros(16))
+
+
+def test_half_widths_do_not_change_any_more_once_the_curve_is_final_as_far_as_they_look() -> None:
+    """Neither by what comes later, nor by a better idea of the sensor's period, nor by those who come later."""
+    rng = np.random.default_rng(3)
+    times_s = 0.05 + np.arange(300) * 0.1
+    powers_w = rng.uniform(100.0, 600.0, len(times_s) - 1)
+    whole = curve_of(times_s.tolist(), powers_w.tolist())
+    own = [timeline(n, 2.0 + n / 7, 4.0 + n / 7, [(2.5 + n / 7, 1), (4.0 + n / 7, 9)], 5) for n in range(12)]
+    later = [timeline(20 + n, 5.6 + n / 9, 6.0 + n / 9, [(5.7 + n / 9, 1), (6.0 + n / 9, 9)], 5) for n in range(12)]
+    end_s = 4.0 + 11 / 7
+    n_kept = int(np.searchsorted(times_s, end_s + duration_ahead_s(whole)))
+    begun = replace(curve_of(times_s[: n_kept + 1].tolist(), powers_w[:n_kept].tolist()), duration_period_s=0.1003)
+    for is_marked in (True, False):
+        early = shares(begun, Load.of(own), EVEN, is_marked=is_marked).half_width_j
+        final = shares(whole, Load.of([*own, *later]), EVEN, is_marked=is_marked).half_width_j[: len(own)]
+        np.testing.assert_allclose(early, final, rtol=1e-9)
+        assert (early > 0).all()
 
 
 def test_its_own_first_token_is_a_change_too() -> None:

@@ -457,6 +457,21 @@ def test_a_full_disk_loses_nothing_and_tears_nothing(small_disk: Path) -> None:
     assert next(store.segments(number)).value.tobytes() == big.tobytes()
 
 
+def test_an_interrupted_append_has_written_nothing(store: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is interrupted writes what is left once more, and nothing is to be there twice."""
+    store.append_query(query("p1"))
+
+    def interrupted(_descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.append_query(query("p2"), query("p3"))
+    store.append_query(query("p2"), query("p3"))
+    assert [each.prompt_id for each in store.queries()] == ["p1", "p2", "p3"]
+
+
 @pytest.mark.parametrize(
     ("number", "words"), [(errno.ENOSPC, "is full"), (errno.EDQUOT, "is full"), (errno.EROFS, "cannot be written")]
 )

@@ -65,6 +65,7 @@ def test_a_comma_in_a_command_or_an_address_parts_nothing() -> None:
         ((BF16, INT8), {"model": "a,b"}, "of one model"),
         ((BF16, INT8), {"engine": "openai", "base_url": "http://127.0.0.1:1/v1", "concurrency": "1,8"}, "one load"),
         ((BF16, INT8), {"two_phase": True}, "two-phase"),
+        ((BF16, "int9:quantization=int9"), {}, "variants.int9.quantization"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(variants: Sequence[str], flags: dict[str, object], message: str) -> None:
@@ -292,6 +293,12 @@ def test_what_ran_is_the_label_and_the_tables_hold_both_sides(tmp_path: Path) ->
     assert {"joules per query", "joules per output token", "seconds per query", "joules per right answer"} <= labels
     assert [figure.value for figure in relative.rows[-1].figures] == ["dearer", "cheaper", "not told apart"]
     assert {panel.name for panel in lead.panels} == {"variants-cost", "variants-ratio"}
+
+
+def test_a_label_holds_no_brackets_in_brackets(tmp_path: Path) -> None:
+    lead = lead_of(study(tmp_path, {"fp32": (1.0, 1.0), "int8": (2.0, 3.0)}, int8="int8 (bitsandbytes)"))
+    assert lead.answers[0].text.startswith("Not certain: int8. int8 (int8, bitsandbytes) takes")
+    assert "two repeats say little of their spread: `--repeats 3`" in lead.answers[0].text
 
 
 def test_estimated_joules_are_not_compared_and_seconds_speak(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_argument_group("what is shared")
-    what.add_argument("--trace", type=Path, required=True, metavar="FILE", help="of `harness meter --trace`")
+    what.add_argument("--trace", type=Path, required=True, metavar="TRACE", help="of `harness meter --trace`")
     what.add_argument("--requests", type=Path, required=True, metavar="LOG", help="of the load generator, or a CSV")
     what.add_argument(
         "--meter-json", type=Path, metavar="FILE", help="of `harness meter --json`: what a CSV trace has no place for"
@@ -62,7 +62,7 @@ def main(options: argparse.Namespace) -> int:
     import math
 
     from harness.attributing import Wanted, attribute
-    from harness.attributing.attributed import parse_weights
+    from harness.config import token_weights
     from harness.errors import ExitCode, InvalidMeasurement, UsageError
     from harness.report.attributed import show
     from harness.report.terminal import PatientConsole
@@ -72,6 +72,10 @@ def main(options: argparse.Namespace) -> int:
 
     if not math.isfinite(options.clock_offset):
         raise UsageError(f"--clock-offset is {options.clock_offset}.", "Give a number of seconds.")
+    try:
+        weights = None if options.weights is None else token_weights(options.weights)
+    except ValueError as error:
+        raise UsageError(f"--weights {options.weights}: not two weights.", f"{str(error).capitalize()}.") from error
     if options.output is not None:
         check_ending(options.output)
     attributed = attribute(
@@ -81,7 +85,7 @@ def main(options: argparse.Namespace) -> int:
             meter_json=options.meter_json,
             columns=parse_columns(options.columns),
             clock_offset_s=options.clock_offset,
-            weights=parse_weights(options.weights),
+            weights=weights,
         )
     )
     show(attributed.report, PatientConsole(highlight=False))

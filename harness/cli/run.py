@@ -67,19 +67,21 @@ def add_parser(subparsers: Subparsers) -> None:
     load.add_argument("--concurrency", metavar="1,8,32", help="queries in flight at a server; each makes a cell")
     load.add_argument("--request-rate", metavar="R,...", help="queries a second, at random (Poisson), instead")
     load.add_argument("--weights", metavar="P:O", help="a prompt token against an output token (default: fitted)")
-    load.add_argument(
-        "--lengths", metavar="natural|replay:RUN", help="force the output lengths that RUN recorded, prompt by prompt"
-    )
+    load.add_argument("--lengths", metavar="natural|replay:RUN", help="natural (default), or forced: as RUN recorded")
     server = parser.add_argument_group("a server, instead of the model in this process")
     server.add_argument("--engine", metavar="NAME", help="transformers (default), or openai for a server's API")
     server.add_argument("--base-url", metavar="URL", help="of a server on this node: http://127.0.0.1:8000/v1")
     server.add_argument("--serve", metavar="'CMD'", help="start it, wait until it is healthy, stop it afterwards")
-    server.add_argument("--prompt-cache", metavar="off|on", help="let prompts find parts of themselves computed")
+    server.add_argument("--prompt-cache", metavar="off|on", help="may a prompt be in its cache? (default: off)")
     server.add_argument("--tokenizer", metavar="DIR|ID", help="of the served model, where the server counts no tokens")
     server.add_argument("--weights-dir", metavar="DIR", help="where the served model's weights lie, to pin them")
-    server.add_argument("--request-timeout", dest="request_timeout_s", type=float, metavar="S", help="default: 600")
-    server.add_argument("--serve-timeout", dest="serve_timeout_s", type=float, metavar="S", help="default: 900")
-    server.add_argument("--max-failures", metavar="10%%", help="stop a load when more than this share has failed")
+    server.add_argument(
+        "--request-timeout", dest="request_timeout_s", type=float, metavar="S", help="of one query (default: 600)"
+    )
+    server.add_argument(
+        "--serve-timeout", dest="serve_timeout_s", type=float, metavar="S", help="until healthy (default: 900)"
+    )
+    server.add_argument("--max-failures", metavar="10%", help="stop a load when more have failed (default: 10%%)")
     how = parser.add_argument_group("how it is run")
     how.add_argument("--dtype", metavar="D", help="auto, float32, bfloat16, float16")
     how.add_argument("--quantization", metavar="Q", help="none, int8, int4, fp8")
@@ -88,7 +90,7 @@ def add_parser(subparsers: Subparsers) -> None:
         dest="variants",
         action="append",
         metavar="NAME:KEY=VALUE,...",
-        help="one of several that are compared: dtype, quantization, attention, compile, model, engine, ...",
+        help="repeated, one for each that is compared: dtype, quantization, attention, compile, model, engine, ...",
     )
     how.add_argument(
         "--power-limit", dest="power_limit_w", type=float, metavar="W", help="per metered GPU, set back afterwards"

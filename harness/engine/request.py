@@ -56,7 +56,8 @@ class Request:
         n_thinking = span.end if span else 0
         thinking, _ = loaded.marks.split(ids, span)
         _, answer = loaded.marks.split(ids, loaded.marks.span(rendered, ids))
-        reason = "stop" if len(ids) < self.n_most[row] or ids[-1] in loaded.end_ids else "length"
+        whole = len(ids) >= self.n_most[row]
+        reason = "length" if whole and ids[-1] not in loaded.end_ids else "stop"
         return Generation(
             phases=phases,
             sizes={
@@ -65,7 +66,7 @@ class Request:
                 "answer_tokens": len(ids) - n_thinking,
                 "output_tokens": len(ids),
             },
-            finish_reason="forced" if reason == "length" and row in self.forced else reason,
+            finish_reason="forced" if whole and row in self.forced else reason,
             text=loaded.tokenizer.decode(ids, skip_special_tokens=True),
             thinking=thinking,
             answer=answer,

@@ -285,7 +285,7 @@ class TransformersEngine:
         loaded, switch = self._ready(), self._reasoning.switch(mode)
         n_most = [cap if forced is None else forced for cap, forced in zip(caps, n_forced, strict=True)]
         n_least = [
-            min(self._min_new_tokens.get(mode, 0), most) if forced is None else forced
+            min(self._min_new_tokens.get(mode, 0), most) if forced is None else forced - 1  # the last may be the end
             for most, forced in zip(n_most, n_forced, strict=True)
         ]
         rendered = [self.render(prompt, mode) for prompt in prompts]

@@ -19,10 +19,14 @@ def is_secret_name(name: str) -> bool:
 
 def secret_values(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The secrets in an environment, the longest first."""
-    found = {value for name, value in environ.items() if is_secret_name(name) and len(value) >= _SHORTEST}
+    found = {value.strip() for name, value in environ.items() if is_secret_name(name)}
+    found = {value for value in found if len(value) >= _SHORTEST}
     return tuple(sorted(found, key=lambda value: (-len(value), value)))
 
 
 def api_key(environ: Mapping[str, str]) -> str | None:
-    """The key that a server is asked with; None: none is set."""
-    return next((environ[name] for name in KEY_NAMES if environ.get(name)), None)
+    """The key that a server is asked with; None: none is set.
+
+    Without the end of a line that a file leaves behind it: no header takes that, and its refusal would quote the key.
+    """
+    return next((key for name in KEY_NAMES if (key := environ.get(name, "").strip())), None)

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from harness.attribution import exclusive
 from harness.attribution.host import HostLoad, withheld
 from harness.attribution.sharing.shares import read_shared
+from harness.attribution.sharing.swing import duration_ahead_s
 from harness.attribution.sharing.weights import fit_weights
 from harness.errors import HarnessError
 from harness.meter.meter import SessionMeter
@@ -45,7 +47,10 @@ WARM_UP_TOKENS = 16
 WARM_UP_LOAD_TOKENS = 256
 WARM_UP_LOADS = 3
 """Under load so many queries per place in flight are warmed up with: enough to fit the weights of tokens to."""
+WARM_UP_OPEN_S, ARRIVALS_MOST = 30.0, 12
 TAKE_S = 0.25
+GIVE_UP_S = 5.0
+"""So long the ends of queries that are given up are waited for."""
 MARKED_IN_FLIGHT_MOST, MARKED_RATE_MOST_PER_SECOND = 16, 8.0
 """With more queries in flight, or more of them a second, only the load's beginning and end are marked."""
 
@@ -90,6 +95,7 @@ class LoadSession:
     _recording: Recording = field(init=False)
     _host: HostLoad = field(default_factory=HostLoad)
     _timelines: list[Timeline] = field(default_factory=list)
+    _unwritten: list[Timeline] = field(default_factory=list)
     _pending: list[_Pending] = field(default_factory=list)
     _weights: TokenWeights | None = None
     _is_open: bool = False
@@ -97,6 +103,9 @@ class LoadSession:
     _n_blocks: int = 0
     _n_done: int = 0
     _n_failed: int = 0
+    _block_start_s: float | None = None
+    """When the block in progress first sent a query; None: none is in progress."""
+    _block_end_s: float = -math.inf
 
     def __post_init__(self) -> None:
         self._recording = Recording(self.number, self.meter, self.clock, self.store)
@@ -165,7 +174,7 @@ class LoadSession:
         time_start_s = self.clock.now_s()
         if cell.warm_up:
             self.observer.stage("load_warm_up")
-            taken = repeated(prompts, WARM_UP_LOADS * n_in_flight(cell.batch_size, cell.concurrency))
+            taken = repeated(prompts, n_warm_ups(cell))
             n_tokens = WARM_UP_LOAD_TOKENS if cell.overlaps else WARM_UP_TOKENS
             for mode in cell.modes:
                 warmed += self._warm_up(taken, mode, n_tokens)
@@ -218,27 +227,32 @@ class LoadSession:
         cell = self.schedule.cell
         self._n_blocks += 1
         self.engine.begin([self._asked(place, block.mode, cell.cap(block.mode)) for place in block.prompts])
-        time_start_s: float | None = None
-        time_end_s = -math.inf
+        self._block_end_s = -math.inf
         while self.engine.n_left:
             served = self.engine.take(TAKE_S)
             begun_s = [self.engine.time_open_s, *(each.timeline.time_sent_s for each in served)]
             known_s = [time_s for time_s in begun_s if time_s is not None]
-            if time_start_s is None and known_s:
-                time_start_s = min(known_s)
-                self._recording.tile("gap", time_start_s)
+            if self._block_start_s is None and known_s:
+                self._block_start_s = min(known_s)
+                self._recording.tile("gap", self._block_start_s)
             self._note_edges(served)
             self._take(served, n_queries)
-            time_end_s = max([time_end_s, *(each.timeline.time_end_s for each in served)])
-            if time_start_s is not None and self._recording.is_segment_due:
+            if self._block_start_s is not None and self._recording.is_segment_due:
                 self._look_at_host()
                 self._write_final()
             if self.meter.lost:
                 self._give_up()
-        if time_start_s is not None and time_end_s > time_start_s:
-            self._recording.tile("serving", time_end_s, Edge.WORK_ENDS)
+                break
+        self._end_block()
         self._await_final()
         self._write_final()
+
+    def _end_block(self) -> None:
+        """Close the tile of the block in progress, if there is one."""
+        if self._block_start_s is not None and self._block_end_s > self._block_start_s:
+            self._recording.tile("serving", self._block_end_s, Edge.WORK_ENDS)
+            self._look_at_host()  # those that ended last are judged by what others did until then
+        self._block_start_s = None
 
     def _asked(self, place: Place, mode: str, cap: int) -> Asked:
         index, prompt = place
@@ -274,8 +288,7 @@ class LoadSession:
 
     def _take(self, served: Sequence[Served], n_queries: int) -> None:
         """Put down how queries were served, and keep them until their energy is known."""
-        self.store.append_timelines([each.timeline for each in served])
-        self._timelines += [each.timeline for each in served]
+        self._keep(served)
         warnings = self.engine.warnings() if served else ()
         for place, each in enumerate(served):
             prompt, generation = each.asked.prompt, each.generation
@@ -289,13 +302,25 @@ class LoadSession:
 
     def _give_up(self) -> None:
         """Stop the load. Queries that are cut off by that have not failed: a resume asks them again."""
-        self.engine.stop()
-        while self.engine.n_left:
-            served = self.engine.take(TAKE_S)
-            if not served:
-                break
-            self.store.append_timelines([each.timeline for each in served])
-            self._timelines += [each.timeline for each in served]
+        deadline_s = self.clock.now_s() + GIVE_UP_S
+        with suppress(HarnessError):  # why the load is stopped is said already
+            self.engine.stop()
+            while self.engine.n_left and self.clock.now_s() < deadline_s:
+                self._keep(self.engine.take(TAKE_S))
+        self._end_block()
+
+    def _keep(self, served: Sequence[Served]) -> None:
+        """Put down how queries were served: those in flight with them need it too."""
+        timelines = [each.timeline for each in served]
+        self._timelines += timelines
+        self._unwritten += timelines
+        self._block_end_s = max([self._block_end_s, *(timeline.time_end_s for timeline in timelines)])
+        self._write_timelines()
+
+    def _write_timelines(self) -> None:
+        """Put them on disk, and first those that could not be written before."""
+        self.store.append_timelines(self._unwritten)
+        self._unwritten = []
 
     def _look_at_host(self) -> None:
         if self.cpu_time is not None:
@@ -311,24 +336,35 @@ class LoadSession:
     def _write_known(self, *, last: bool) -> None:
         """Append what cannot change any more: those whom the curves, and all in flight with them, have passed."""
         last = last or bool(self.meter.lost)
-        until_s, open_s = self.meter.final_until_s, self.engine.time_open_s
+        until_s, open_s = self.meter.final_until_s - self._ahead_s(), self.engine.time_open_s
         if not last and open_s is not None:
             until_s = min(until_s, open_s)
         known = [each for each in self._pending if last or each.time_end_s <= until_s]
         self._recording.write_tiles(last=last)
         if not known:
             return
+        self._write_timelines()
         curves = self.meter.curves()
         readings = [self._readings(curve, known) for curve in curves]
-        for each in known:
-            record = self._record(each, tuple(by_number[each.served.timeline.number] for by_number in readings))
-            self.store.append_query(record)
+        records = [
+            self._record(each, tuple(by_number[each.served.timeline.number] for by_number in readings))
+            for each in known
+        ]
+        left = [] if last else [each for each in self._pending if each.time_end_s > until_s]
+        self.store.append_query(*records)
+        self._pending = left  # at once: an interruption from here on must not have them written twice
+        for record in records:
             self.observer.query(record)
-        self._pending = [] if last else [each for each in self._pending if each.time_end_s > until_s]
         begun_s = min((each.served.timeline.time_start_s for each in self._pending), default=math.inf)
         if open_s is not None:
             begun_s = min(begun_s, open_s)
         self._timelines = [each for each in self._timelines if each.time_end_s > begun_s]
+
+    def _ahead_s(self) -> float:
+        """How far beyond a query's end the curves have to be final: so far its half-width looks."""
+        if self._weights is None:
+            return 0.0
+        return max((duration_ahead_s(curve) for curve in self.meter.curves()), default=0.0)
 
     def _readings(self, curve: EnergyCurve, known: Sequence[_Pending]) -> dict[int, Reading]:
         """One device's energy of some queries, by number."""
@@ -375,9 +411,11 @@ def marks_edges(cell: Cell) -> bool:
     return max(cell.batch_size, cell.concurrency or 1) <= MARKED_IN_FLIGHT_MOST
 
 
-def n_in_flight(batch_size: int, concurrency: int | None) -> int:
-    """How many queries a load has in flight at most; of an open loop, a handful."""
-    return max(batch_size, concurrency or (1 if batch_size > 1 else 4))
+def n_warm_ups(cell: Cell) -> int:
+    """How many queries of each mode the load is warmed up with: of an open loop, those of half a minute at most."""
+    if cell.request_rate_per_second is not None:
+        return min(ARRIVALS_MOST, max(1, math.ceil(WARM_UP_OPEN_S * cell.request_rate_per_second)))
+    return WARM_UP_LOADS * max(cell.batch_size, cell.concurrency or 1)
 
 
 def repeated(prompts: Sequence[Prompt], n_prompts: int) -> list[Place]:

@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.records import SCHEMA_VERSION, Boundary, Finding, Method, Record, TokenWeights
+from harness.records import SCHEMA_VERSION, Boundary, Finding, FindingCode, Method, Record, TokenWeights
 from harness.report.numbers import UNKNOWN, decimals_of_digits, decimals_of_half_width, digits, number, parts_of
 from harness.report.terminal import shown
 from harness.report.wording import BOUNDARY, METHOD, doubts
@@ -22,6 +22,19 @@ from harness.report.wording import BOUNDARY, METHOD, doubts
 WIDTH_LABEL = 17
 WIDTH_MOST = 100
 RULES = {"shared_tokens": "by tokens", "shared_equal": "in equal parts"}
+STEPS = {
+    FindingCode.SHARED_BY_TOKENS: "Read it as an attribution; *in equal parts* shows how much the rule decides.",
+    FindingCode.QUEUE_NOT_SEEN: "Send no more at once than the server takes; or read a share as that of waiting and "
+    "service together.",
+    FindingCode.WEIGHTS_NOT_FITTED: "Give the ratio (`--weights 0.2:1`), or trace a longer load test with prompts and "
+    "outputs of many lengths.",
+    FindingCode.NO_READINGS: "Trace all of the load test (`harness meter --trace FILE -- COMMAND`). If it was, the log "
+    "was timed by another clock: `--clock-offset S` adds S seconds to its times.",
+    FindingCode.SHORTER_THAN_TWO_TICKS: "Believe the mean query, or let requests be longer.",
+    FindingCode.NO_USAGE: "Let the log have a column of output tokens, or name it (`--columns output=NAME`).",
+    FindingCode.NO_IDLE_BASELINE: "Let `harness meter` wait before the command: leave out `--no-baseline`.",
+}
+"""What to do about a finding, where that is another thing than after a run."""
 
 
 class RuleFigures(Record):
@@ -93,7 +106,9 @@ class AttributionReport(Record):
     energy_decode_mean_j: float | None
     energy_net_mean_j: float | None = Field(description="above idle, by tokens")
     energy_net_mean_half_width_j: float | None = Field(description="the idle power's error is common to all")
-    energy_amortised_j: float | None = Field(description="all that was drawn, over the answered queries")
+    energy_amortised_j: float | None = Field(
+        description="all that was drawn, over the answered queries; null where some lie outside of the trace"
+    )
     power_idle_w: float | None
     rules: tuple[RuleFigures, ...]
     first_token: Percentiles | None
@@ -116,7 +131,7 @@ def show(report: AttributionReport, console: Console) -> None:
     console.print(_rules(report), width=width)
     console.print()
     console.print(_grid(_other_lines(report)), width=width)
-    for doubt in doubts(report.findings):
+    for doubt in doubts(report.findings, STEPS):
         details = f" ({'; '.join(doubt.details)})" if doubt.details else ""
         console.print(shown(f"• {doubt.sentence}{details}"), width=width)
         console.print(Padding(shown(f"→ {doubt.next_step}", style="dim"), (0, 0, 0, 2)), width=width)
@@ -215,8 +230,9 @@ def _other_lines(report: AttributionReport) -> list[tuple[str, str]]:
         width = f" ± {number(width_j, decimals)}" if width_j else ""
         net = f"{number(report.energy_net_mean_j, decimals)}{width} J"
         lines.append(("above idle", f"{net} (mean query, by tokens; {idle})"))
-    amortised = f"{digits(report.energy_amortised_j)} J per answered query: all that was drawn, over all of them"
-    lines.append(("amortised", amortised))
+    if report.energy_amortised_j is not None:
+        amortised = f"{digits(report.energy_amortised_j)} J per answered query: all that was drawn, over all of them"
+        lines.append(("amortised", amortised))
     lines.append(("weights", _weights(report.weights)))
     for label, figures in (("first token", report.first_token), ("end to end", report.end_to_end)):
         if figures is not None:

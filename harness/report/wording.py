@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.serving.serving import SERVER, load_words
@@ -39,15 +39,21 @@ class Doubt:
     next_step: str
 
 
-def doubts(findings: Sequence[Finding]) -> tuple[Doubt, ...]:
-    """Findings grouped by code, in the order of their first appearance."""
+def doubts(findings: Sequence[Finding], steps: Mapping[FindingCode, str] | None = None) -> tuple[Doubt, ...]:
+    """Findings grouped by code, in the order of their first appearance.
+
+    Args:
+        findings: Of one report.
+        steps: Next steps that stand in for those of the codes, where these speak of another verb's flags.
+    """
+    steps = steps or {}
     details: dict[FindingCode, dict[str, None]] = {}
     for finding in findings:
         known = details.setdefault(finding.code, {})
         if finding.detail:
             known[finding.detail] = None
     return tuple(
-        Doubt(code=code.value, sentence=code.sentence, details=tuple(texts), next_step=code.next_step)
+        Doubt(code=code.value, sentence=code.sentence, details=tuple(texts), next_step=steps.get(code, code.next_step))
         for code, texts in details.items()
     )
 

@@ -49,6 +49,7 @@ _IDLE_WORDS = {"time", "at", "timestamp", "ts", "utc", "request", "iso", "date"}
 """Words that may stand in a name and say nothing, where the name says what it is without them."""
 UNIX_S = (5e8, 5e9)
 """1985 to 2128. A monotonic clock reaches that after 15 years."""
+_OF_THE_TRACE = "Give the log of the requests that the trace was made with."
 _ADVICE = "Name the columns: --columns start=NAME,first=NAME,end=NAME,prompt=NAME,output=NAME"
 
 
@@ -83,12 +84,14 @@ def read_access_log(
     try:
         header = next((row for row in reader if any(cell.strip() for cell in row)), None)
         if header is None:
-            raise UsageError(f"{name} is empty.", "Give the log of the requests that the trace was made with.")
+            raise UsageError(f"{name} is empty.", _OF_THE_TRACE)
         found = _columns(header, columns or {}, name)
         rows = [(reader.line_num, row) for row in reader if any(row)]
     except csv.Error as error:
         raise UsageError(f"{name}, line {reader.line_num}: {error}.", "Mend the quotes of that line.") from error
     _check_roles(found, header, name)
+    if not rows:
+        raise UsageError(f"{name} holds a header and no request.", _OF_THE_TRACE)
     reading = _Reading(found, rows, separator, name, within_monotonic_s)
     good, bad = reading.requests()
     if not good:
@@ -99,8 +102,14 @@ def read_access_log(
         clock=reading.clock,
         rows=good,
         streams="first" in found or "ttft" in found,
-        notes=(*left_out(bad), *reading.notes),
+        notes=(*left_out(bad), *reading.notes, *_coarse(good, name)),
     )
+
+
+def _coarse(rows: Sequence[RequestRow], name: str) -> tuple[str, ...]:
+    if not all(row.time_start_s.is_integer() and row.time_end_s.is_integer() for row in rows):
+        return ()
+    return (f"The times of {name} are whole seconds: shares are rougher than their half-widths say. Log milliseconds.",)
 
 
 def parse_columns(text: str | None) -> dict[str, str]:

@@ -71,7 +71,7 @@ def parse_requests(
 def _json(text: str, name: str) -> RequestLog:
     first_line = text.lstrip().partition("\n")[0]
     if aiperf.looks_like(_document(first_line)):
-        return aiperf.read_aiperf(text.splitlines(), name)
+        return aiperf.read_aiperf(text.split("\n"), name)
     documents = _documents(text, name)
     if all(vllm.looks_like(document) for document in documents):
         return vllm.read_vllm(documents, name)

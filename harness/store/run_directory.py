@@ -197,9 +197,9 @@ class RunDirectory:
         for path in sorted(paths, key=lambda path: int(path.stem.rpartition("-")[2])):
             yield segments.read(path)
 
-    def append_query(self, query: QueryRecord) -> None:
-        """Append one final query and flush it."""
-        _append(self.path / "queries.jsonl", query)
+    def append_query(self, *queries: QueryRecord) -> None:
+        """Append final queries and flush them: all of them are on disk then, or none."""
+        _append(self.path / "queries.jsonl", *queries)
 
     def lengths(self) -> list[LengthRecord]:
         """Every token count of a two-phase run on disk."""
@@ -403,8 +403,8 @@ def _append(path: Path, *records: Record) -> None:
             if written < len(line.encode()):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
-        except OSError:
-            file.truncate(whole)  # a later line must not follow a torn one
+        except (OSError, KeyboardInterrupt):
+            file.truncate(whole)  # a later line must not follow a torn one, nor the same line be written again
             raise
 
 

@@ -116,8 +116,9 @@ def read_report(path: Path) -> CommandReport:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
     except ValidationError as error:
         what = error.errors()[0]
+        where = ".".join(map(str, what["loc"])) or "the file"
         raise UsageError(
-            f"{path.name} is not what `harness meter --json` writes: {what['msg']} at {what['loc']}.",
+            f"{path.name} is not what `harness meter --json` writes: {what['msg']} ({where}).",
             "Give the file of --json of the same `harness meter`, or leave --meter-json out.",
         ) from error
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.clock import SessionClock
-from harness.config import ModelEntry
+from harness.config import ModelEntry, RunSpec
 from harness.protocols import Engine, LoadEngine, Reasoning
 from harness.wiring.jobs import Job, engine_class, source_of
 
@@ -59,10 +60,18 @@ def load_engine_of(job: Job, clock: SessionClock, session: int, serving: Serving
         min_new_tokens=cell.min_new_tokens,
         request_timeout_s=spec.request_timeout_s,
         max_failures=spec.max_failures,
-        tokenizer=spec.tokenizer,
+        tokenizer=tokenizer_of(spec),
         facts=serving.facts.server,
         engine_facts=serving.facts,
     )
+
+
+def tokenizer_of(spec: RunSpec) -> str | None:
+    """The served model's. A relative path begins where the run was started, also when it is resumed elsewhere."""
+    if spec.tokenizer is None:
+        return None
+    path = Path(spec.working_dir or ".", spec.tokenizer)
+    return str(path) if path.exists() else spec.tokenizer
 
 
 def _checkpoint(

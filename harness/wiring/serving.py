@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir, contextmanager
@@ -9,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from harness.config import RunSpec
+from harness.errors import ServerLost
 from harness.pipeline.observer import Observer
 from harness.wiring.jobs import Job
 
@@ -49,6 +52,7 @@ class Servers:
         asked = (spec.serve, spec.base_url, job.cell.source, spec.weights_dir, spec.meter_gpus)
         if self._serving is not None and asked == self._asked and self._serving.alive():
             return self._serving
+        self._serving = None
         self._stack.close()
         with chdir(spec.working_dir or "."):
             self._serving = self._stack.enter_context(
@@ -65,6 +69,27 @@ class Servers:
             )
         self._asked = asked
         return self._serving
+
+
+def refuse_server(spec: RunSpec) -> None:
+    """Refuse a server that cannot be measured from here, or that would have a secret kept with the results.
+
+    Raises:
+        UsageError: It is on another machine, or its URL or command holds a secret or cannot be meant.
+    """
+    from harness.engine.server.address import local_or_refused, of_command, parsed
+    from harness.engine.server.argv import refuse_secrets
+
+    command = shlex.split(spec.serve or "")
+    refuse_secrets(command, os.environ)
+    local_or_refused(of_command(command) if spec.base_url is None else parsed(spec.base_url))
+
+
+def with_its_end(error: ServerLost, serving: Serving | None) -> ServerLost:
+    """The same error, and how the server ended where it has."""
+    if serving is None or serving.alive():
+        return error
+    return ServerLost(f"{error} It ended: {serving.how_it_ended()}", error.next_step)
 
 
 @contextmanager

@@ -14,13 +14,13 @@ from harness.analysis.sequential import looks
 from harness.analysis.stopping import stopping_now
 from harness.analysis.two_phase import law_prompts
 from harness.clock import SessionClock
-from harness.config import RunSpec
+from harness.config import RunSpec, token_weights
 from harness.environment.cpu_time import CpuTime
 from harness.environment.machine import site, visible_gpus
 from harness.environment.nvml import Nvml, open_nvml
 from harness.environment.rapl import RaplZone, rapl_zones
 from harness.environment.visibility import choose_boards, order_doubt
-from harness.errors import InvalidMeasurement, NoSensor
+from harness.errors import InvalidMeasurement, NoSensor, ServerLost
 from harness.meter.beside.cross_check import CodecarbonTracker
 from harness.meter.meter import SessionMeter
 from harness.meter.recorder import SamplerProcess
@@ -51,7 +51,7 @@ from harness.wiring.cross_check import CrossCheckedObserver, cross_check
 from harness.wiring.engines import engine_of, load_engine_of
 from harness.wiring.jobs import N_PILOT, SERVED, Job
 from harness.wiring.sensor_cards import cards_of
-from harness.wiring.serving import Servers, serving_of
+from harness.wiring.serving import Servers, serving_of, with_its_end
 from harness.wiring.watch import Watch
 
 
@@ -188,7 +188,9 @@ def _measure(
             session = Session(engine=own, choose=lambda lengths: _chosen(lengths, cell), **common)
         else:
             engine = load = load_engine_of(job, clock, number, serving)
-            session = LoadSession(engine=load, weights=_weights(spec), **common)
+            session = LoadSession(
+                engine=load, weights=None if spec.weights is None else token_weights(spec.weights), **common
+            )
         watch.before_load()
 
         def check(facts: EngineFacts) -> None:
@@ -207,20 +209,14 @@ def _measure(
         try:
             with watch.limit:
                 status = session.run(announce, check)
+        except ServerLost as error:
+            raise with_its_end(error, serving) from error
         finally:
             other = watched.end()
         if other is not None:
             origin_s = clock.origin_monotonic_s
             store.write_cross_check(cross_check(other, meter.curves(), session=number, origin_monotonic_s=origin_s))
         return status
-
-
-def _weights(spec: RunSpec) -> tuple[float, float] | None:
-    """What the user says a prompt and an output token weigh."""
-    if spec.weights is None:
-        return None
-    prompt, _, output = spec.weights.partition(":")
-    return float(prompt), float(output or 1)
 
 
 def _refused_or_noted(job: Job, facts: EngineFacts, engine: Engine | LoadEngine) -> list[Finding]:

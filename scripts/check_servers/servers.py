@@ -76,7 +76,8 @@ class Server:
         pids = {
             connection.pid
             for connection in psutil.net_connections(kind="tcp")
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == self.port and connection.pid
+            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == self.port
+            if connection.pid
         }
         return sorted({pid for parent in pids for pid in tree(parent)})
 

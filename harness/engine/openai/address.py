@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from harness.engine.openai.child import KEY_VARIABLES
+from harness.environment.secrets import api_key
 from harness.errors import UsageError
 
 ASK_TIMEOUT_S = 30.0
@@ -62,7 +62,7 @@ class ServerAddress:
             assert self._parts.hostname is not None
             self._connection = kind(self._parts.hostname, self._parts.port, timeout=ASK_TIMEOUT_S)
         headers = {"Content-Type": "application/json"}
-        key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
+        key = api_key(os.environ)
         if key:
             headers["Authorization"] = f"Bearer {key}"
         sent = None if body is None else json.dumps(body).encode()

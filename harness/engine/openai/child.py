@@ -5,7 +5,7 @@ the answers to the parent for the same reason. Its HTTP parser is written in C.
 
 It reads lines of JSON: a target, a block of requests with a load, `stop`; the end of its input ends it. It writes such:
 `ready`, or `refused` with the reason; `started`, `first` (text came) and `ended` for each query; `lost` when so much
-fails that it gave up; `broken` on an error of its own; `idle` at the end of a block. Times are those of CLOCK_MONOTONIC,
+fails that it gave up; `broken` on an error of its own; `idle` at the end of a block. Times are of CLOCK_MONOTONIC,
 which all processes of a machine share. A thread does the writing, so that a parent that is slow to read delays nothing.
 
 The API key is in the environment of this process, and in the header of its requests, and nowhere else.
@@ -303,7 +303,8 @@ async def _refusal(answer: _Answer, response: Any) -> None:
 
 
 def _key() -> str | None:
-    return next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
+    """As `harness.environment.secrets.api_key` has it, which would bring half of the program along."""
+    return next((key for name in KEY_VARIABLES if (key := os.environ.get(name, "").strip())), None)
 
 
 def _headers() -> dict[str, str]:

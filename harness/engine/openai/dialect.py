@@ -125,7 +125,7 @@ def request_body(
             "Use vLLM, SGLang or transformers serve for a protocol with a least length.",
         )
     forced = asked.n_forced_tokens is not None and dialect.forces_lengths
-    n_held = n_most if forced else min(n_least, n_most)
+    n_held = n_most - 1 if forced else min(n_least, n_most)  # the last token may be the end, as it was when recorded
     if dialect.kind in ("vllm", "sglang"):
         body |= {"min_tokens": n_held} if n_held else {}
         body |= {"ignore_eos": True} if forced else {}

@@ -6,6 +6,7 @@ This side turns queries into requests and reports into results, when it is asked
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import time
@@ -189,10 +190,12 @@ class OpenAIEngine:
         Raises:
             ServerLost: The server is gone, or so many queries failed that the run has to stop. All that had ended by
                 then has been taken before.
-            EnvironmentFault: The load generator has ended.
+            EnvironmentFault: The load generator has ended. What was open then can be taken afterwards, as failed.
         """
         deadline_s = time.monotonic() + timeout_s
         served: list[Served] = []
+        if not self._busy and self._open_s and not self._generator.alive:
+            return self._cut_off()
         while self._busy and not served:
             left_s = deadline_s - time.monotonic()
             events = self._generator.events(max(left_s, 0.0))
@@ -200,6 +203,8 @@ class OpenAIEngine:
                 self._heed(event, served)
             if not events and not self._generator.alive:
                 self._busy = False
+                if not self._open_s:
+                    self._asked.clear()
                 raise self._generator.ended()
             if left_s <= 0:
                 break
@@ -227,7 +232,8 @@ class OpenAIEngine:
     def stop(self) -> None:
         """Give up what is still to be sent and what is open, which then can be taken as failed."""
         if not self._settled and self._generator.alive:
-            self._generator.send({"kind": "stop"})
+            with contextlib.suppress(EnvironmentFault):  # it has just ended, as is said by `take`
+                self._generator.send({"kind": "stop"})
 
     def warnings(self) -> tuple[Finding, ...]:
         """What was found to be doubted since the last call, each once."""
@@ -314,6 +320,27 @@ class OpenAIEngine:
         self._judge(one)
         self._doubt(one, stream)
         return one
+
+    def _cut_off(self) -> tuple[Served, ...]:
+        """Those whose end the load generator cannot report any more: they drew energy all the same."""
+        origin_s, now_s = self._clock.origin_monotonic_s, time.monotonic()
+        nothing: dict[str, Any] = {
+            "status": None,
+            "content_type": None,
+            "times_s": [],
+            "data": [],
+            "done": False,
+            "head": "",
+        }
+        fault = {"kind": "stopped", "words": ""}
+        served = tuple(
+            self._ended(
+                {**nothing, "number": number, "time_sent_s": origin_s + sent_s, "time_end_s": now_s, "fault": fault}
+            )
+            for number, sent_s in list(self._open_s.items())
+        )
+        self._asked.clear()
+        return served
 
     def _judge(self, one: Served) -> None:
         """The generator judges by what it sees; an answer that proves to be none counts as a failure here."""

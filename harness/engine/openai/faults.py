@@ -12,10 +12,11 @@ _CODES = {
     "refused": FindingCode.SERVER_REFUSED,
     "timeout": FindingCode.TIMED_OUT,
     "cut": FindingCode.STREAM_CUT,
-    "stopped": FindingCode.QUERY_FAILED,
 }
 STOPPED = "it was given up, because the load was stopped"
 TOO_MANY = 429
+OF_THE_QUERY = {400, 413, 422}
+"""Refusals that the same query gets again."""
 
 
 def fault_of(event: Mapping[str, Any], stream: Stream) -> Finding | None:
@@ -39,9 +40,11 @@ def fault_of(event: Mapping[str, Any], stream: Stream) -> Finding | None:
 
 def _of_transport(kind: str, words: str, status: int | None) -> Finding:
     if kind == "stopped":
-        return Finding(code=FindingCode.QUERY_FAILED, detail=STOPPED)
+        return Finding(code=FindingCode.SERVER_LOST, detail=STOPPED)
     if kind != "status":
         return Finding(code=_CODES[kind], detail=words_of_error(words))
     said = words_of_error(words) if words.strip() else "it said nothing"
     code = FindingCode.RATE_LIMITED if status == TOO_MANY else FindingCode.SERVER_REFUSED
+    if status in OF_THE_QUERY:
+        code = FindingCode.PROMPT_TOO_LONG if "context" in said else FindingCode.QUERY_FAILED
     return Finding(code=code, detail=f"HTTP {status}: {said}")

@@ -15,7 +15,7 @@ from harness.engine.openai.dialect import Dialect
 from harness.engine.openai.faults import fault_of
 from harness.engine.openai.rendering import Rendered
 from harness.engine.openai.stream import Stream, read_stream
-from harness.engine.openai.thinking import Split, count_thinking, split_stream
+from harness.engine.openai.thinking import Split, count_thinking, ends_inside_a_chunk, split_stream
 from harness.engine.openai.tokenizer import NamedTokenizer
 from harness.engine.timing import lay_out_phases
 from harness.protocols import Reasoning
@@ -143,7 +143,8 @@ class Reader:
         """Tokens of the thinking; how they were divided where nobody counted them."""
         by_chunks = count_thinking(stream, counts, split)
         n_output = counts.n_output_tokens
-        if not split.n_thinking_chunks or counts.exact or n_output is None or by_chunks == n_output:
+        known = counts.exact and not ends_inside_a_chunk(stream, split)
+        if not split.n_thinking_chunks or known or n_output is None or by_chunks == n_output:
             return by_chunks, []
         if self.tokenizer is not None:
             marks = self.reasoning.marks or ("", "")
@@ -182,7 +183,7 @@ def _merged(times_s: Sequence[float], n_tokens: Sequence[int]) -> tuple[list[flo
 def _service(status: int | None, stream: Stream, counts: Counts, timeline: Timeline) -> Service:
     first_s, n_output = timeline.time_first_token_s, counts.n_output_tokens
     per_token_s = None
-    if first_s is not None and n_output is not None and n_output > 1:
+    if first_s is not None and n_output is not None and n_output > 1 and timeline.time_chunk_s[-1] > first_s:
         per_token_s = (timeline.time_chunk_s[-1] - first_s) / (n_output - 1)
     return Service(
         number=timeline.number,

@@ -62,9 +62,22 @@ def split_stream(stream: Stream, reasoning: Reasoning, mode: str, rendered_promp
     )
 
 
+def ends_inside_a_chunk(stream: Stream, split: Split) -> bool:
+    """Whether one chunk holds the end of the thinking and the beginning of the answer, as some do under load."""
+    if not split.n_thinking_chunks:
+        return False
+    last = stream.chunks[split.n_thinking_chunks - 1]
+    return bool(last.thinking) and bool(last.answer)
+
+
 def count_thinking(stream: Stream, counts: Counts, split: Split) -> int:
     """Output tokens up to the end of the thinking, as far as the chunks tell."""
     n_before = sum(counts.n_chunk_tokens[: split.n_thinking_chunks])
+    if ends_inside_a_chunk(stream, split):
+        both = stream.chunks[split.n_thinking_chunks - 1]
+        n_inside = counts.n_chunk_tokens[split.n_thinking_chunks - 1]
+        share = len(both.answer) / (len(both.thinking) + len(both.answer))
+        return max(n_before - min(max(round(n_inside * share), 1), max(n_inside - 1, 1)), 0)
     if not split.n_thinking_chunks or split.n_thinking_chunks == len(stream.chunks):
         return n_before
     first = stream.chunks[split.n_thinking_chunks]

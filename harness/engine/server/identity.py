@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from harness.engine.server.argv import model_of
@@ -43,16 +43,19 @@ def identify(asking: Asking, wanted: str | None, command: Sequence[str], cwd: Pa
     by_name = {str(entry["id"]): entry for entry in entries if entry.get("id")}
     kind = kind_of_server(asking, next(iter(by_name.values()), {}))
     if kind == "transformers":
-        return _of_transformers(asking, wanted, command, by_name)
+        return _of_transformers(asking, wanted, command, cwd, by_name)
     model = _chosen(wanted, by_name, cwd)
     return Identity(model, ask_it(asking, kind, by_name[model], model))
 
 
 def _of_transformers(
-    asking: Asking, wanted: str | None, command: Sequence[str], by_name: Mapping[str, Any]
+    asking: Asking, wanted: str | None, command: Sequence[str], cwd: Path | None, by_name: Mapping[str, Any]
 ) -> Identity:
     """It serves the model of its command, or any that a request names; what it lists is a cache."""
-    model = model_of(command) or wanted or (next(iter(by_name)) if len(by_name) == 1 else None)
+    served = model_of(command)
+    if served is not None and wanted is not None and not _is_named(wanted, served, cwd):
+        raise UnknownName("served model", wanted, [served])
+    model = served or wanted or (next(iter(by_name)) if len(by_name) == 1 else None)
     if model is None:
         raise UsageError("`transformers serve` serves any model that is named, and none was.", "Name one (--model).")
     said = ask_it(asking, "transformers", {}, model)
@@ -80,6 +83,12 @@ def _chosen(wanted: str | None, by_name: Mapping[str, Mapping[str, Any]], cwd: P
 
 def _strings(value: object) -> list[str]:
     return [entry for entry in value if isinstance(entry, str)] if isinstance(value, list) else []
+
+
+def _is_named(wanted: str, served: str, cwd: Path | None) -> bool:
+    """Whether the user's name is that of the command, its revision or owner left out or not, or the same directory."""
+    name = served.partition("@")[0]
+    return wanted in (served, name, PurePath(name).name) or _same_place(wanted, served, cwd)
 
 
 def _same_place(wanted: str, served: str, cwd: Path | None) -> bool:

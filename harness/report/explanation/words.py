@@ -69,7 +69,8 @@ def _of_joules(summary: Summary) -> list[Statistic]:
         "a hardware model's watts times its seconds" if summary.estimated else "E(end) − E(start) on the energy curve"
     )
     if summary.cell.overlaps:
-        power = "its share, by tokens, of what was drawn while it was in flight"
+        drawn = f"{power} while it was in flight" if summary.estimated else "what was drawn while it was in flight"
+        power = f"its share, by tokens, of {drawn}"
     return [
         Statistic(
             name="energy_j",

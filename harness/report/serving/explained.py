@@ -5,6 +5,7 @@ Everything follows from the summary: its windows, its blocks, its counts.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from harness.analysis.bootstrap import N_LEAST
@@ -13,7 +14,7 @@ from harness.report.explanation.parts import exact, gain_part, printed, prompts_
 from harness.report.explanation.record import Explanation, IntervalPart, Make
 from harness.report.numbers import digits, percent
 from harness.report.serving.sections import PREFIX, weights_words
-from harness.report.wording import doubts
+from harness.report.wording import doubts, estimated_words
 
 RULE = (
     "Each instant's energy is divided among the queries in flight in proportion to the work that each does then: "
@@ -35,8 +36,15 @@ def serving_figures(summary: Summary) -> dict[str, Make]:
         for name, (value, make) in makers.items():
             if value is not None:
                 full = f"{serving.mode}.{PREFIX}.{name}"
-                found[full] = partial(make, full, serving, summary.cell.concurrency)
+                label = f" ({estimated_words(summary)})" if summary.estimated else ""
+                found[full] = partial(_labelled, label, partial(make, full, serving, summary.cell.concurrency))
     return found
+
+
+def _labelled(label: str, make: Make) -> Explanation:
+    """With what is to be known of its joules in the title."""
+    found = make()
+    return replace(found, title=f"{found.title}{label}")
 
 
 def _steady(name: str, serving: ServingSummary, concurrency: int | None) -> Explanation:
@@ -108,7 +116,8 @@ def _amortised(name: str, serving: ServingSummary, concurrency: int | None) -> E
         words="Everything that the devices drew in the blocks of this mode, from the first sending to the last end: "
         "ramp, drain, failed queries and moments without any query included. Nothing is attributed.",
         formula=tuple(lines),
-        rests_on=f"It rests on {serving.n_blocks:,} blocks, {digits(serving.duration_blocks_s)} s together.",
+        rests_on=f"It rests on {serving.n_blocks:,} block{'' if serving.n_blocks == 1 else 's'}, "
+        f"{digits(serving.duration_blocks_s)} s together.",
     )
 
 
@@ -120,7 +129,8 @@ def _mlenergy(name: str, serving: ServingSummary, concurrency: int | None) -> Ex
         title=f"{serving.mode}: joules per query by ML.ENERGY's formula",
         value=printed(estimate, "J"),
         words="As the ML.ENERGY benchmark has it: the joules per output token of the steady windows, times the mean "
-        "output tokens of an answered query. It knows no prompts, and gives every output token the same.",
+        "output tokens of an answered query. It knows no prompts, and gives every output token the same. The windows "
+        "are this program's: theirs begin and end alike, for a load that is sent all at once.",
         formula=(f"{exact(per_token)} J per token × {exact(tokens)} tokens = {exact(per_token * tokens)} J",),
         parts=_without_prompts(estimate),
         rests_on=f"It rests on {_n_windows(serving)} and {serving.n_answered:,} answered queries.",

@@ -94,9 +94,8 @@ def _lead(summaries: Sequence[Summary]) -> Lead:
     of = "steady state" if steady else "all queries, ramp and drain included"
     notes = [f"Joules per query: of {of}."]
     if any(each.cell.overlaps for each in summaries):
-        notes.append(
-            "Where queries were in flight together their joules are shares by tokens; alone they are measured."
-        )
+        alone = "no energy is shared" if first.estimated else "they are measured"
+        notes.append(f"Where queries were in flight together their joules are shares by tokens; alone {alone}.")
     panel = _panel(points, unit, label, steady=steady, kind=kind_of(first.cell) or "")
     return Lead(
         title=f"{models(first.cell)} under {len(summaries)} loads",

@@ -42,12 +42,10 @@ def cost_panel(columns: Sequence[VariantColumn], modes: Sequence[str]) -> Panel 
             )
         )
         seen.add(mode)
-    least = min(known, key=lambda each: _mean(each[2], each[0], estimated).value or 0.0)
     return Panel(
         name="variants-cost",
         title=f"What a query takes in each variant, in {measure.unit.name}",
-        caption=f"A mean query takes least as {least[2].label} in mode {least[0]}. A line is the 95 % interval over "
-        "prompts.",
+        caption="A line is the 95 % interval over prompts. What can be told apart is said of the ratios.",
         bars=(Bars(bars=tuple(bars), axis=f"{measure.axis}, of a mean query", ticks=scale.ticks()),),
         grid=Grid(
             columns=("", f"{measure.unit.name} of a mean query"),

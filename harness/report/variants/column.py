@@ -32,4 +32,5 @@ class VariantColumn:
     @property
     def label(self) -> str:
         """Its name, and the precision in which it really ran."""
-        return f"{self.name} ({self.executed or 'unknown precision'})"
+        executed = (self.executed or "unknown precision").replace(" (", ", ").replace(")", "")
+        return f"{self.name} ({executed})"

@@ -58,8 +58,8 @@ def _notes(columns: Sequence[VariantColumn], n_elsewhere: int) -> Iterator[str]:
     if n_repeats > 1:
         names = [each.name for each in columns]
         yield (
-            f"{n_repeats} repeats in turn ({', '.join(names)}, then back), so that drift cancels; figures are means "
-            "over them."
+            f"{n_repeats} repeats in turn ({', '.join(names)}, then back), so that drift cancels: joules, seconds and "
+            "tokens are means over them, right answers those of the first."
         )
     for each in others:
         if each.refusal is not None:

@@ -72,4 +72,5 @@ def _detail(one: VariantColumn, comparison: Comparison, base: str, *, estimated:
             if ratio.half_width_runs is None
             else "; the errors of sensor or repeats reach equal cost"
         )
+        text += " (two repeats say little of their spread: `--repeats 3`)" if one.n_repeats == 2 else ""
     return f"{text}."
