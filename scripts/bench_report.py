@@ -47,7 +47,8 @@ READING = (
     '{{"device":"' + DEVICE + '","boundary":"gpu_board","method":"nvml_counter","attribution":"exclusive",'
     '"time_start_s":{0!r},"time_end_s":{1!r},"energy_gross_j":{2!r},"energy_gross_half_width_j":{3!r},"n_samples":9,'
     '"duration_gap_largest_s":0.10004592399945977,"phases":[{4}],"findings":[],"energy_blind_half_width_j":null,'
-    '"power_idle_w":null,"energy_net_j":null,"energy_net_half_width_j":null,"energy_tail_j":null}}'
+    '"power_idle_w":null,"energy_net_j":null,"energy_net_half_width_j":null,"energy_tail_j":null,'
+    '"energy_shared_equal_j":null,"duration_share_s":null}}'
 )
 PHASE = (
     '{{"name":"{0}","time_start_s":{1!r},"time_end_s":{2!r},"energy_gross_j":{3!r},"energy_gross_half_width_j":{4!r}}}'
@@ -58,7 +59,7 @@ QUERY = (
     '"thinking_tokens":{thinking},"answer_tokens":{answer},"output_tokens":{output}}},"finish_reason":"{reason}",'
     '"rendered_prompt_sha256":"{rendered}","thought":{thought},"rendered_prompt":"<|user|>{id}<|end|><|assistant|>",'
     '"text":"{text}","text_sha256":"{hash}"}},"score":{{"correct":{correct},"extracted":"{extracted}"}},'
-    '"readings":[{reading}],"findings":[{finding}]}}\n'
+    '"readings":[{reading}],"findings":[{finding}],"service":null}}\n'
 )
 GAP = (
     '{{"schema_version":1,"session":1,"name":"{name}","time_start_s":{start!r},"time_end_s":{end!r},'

@@ -249,7 +249,7 @@ def test_a_ramp_is_exact_at_the_ticks_and_near_between_them() -> None:
 def test_an_isolated_short_query_at_any_phase_of_the_counter(late_s: float, limit: float) -> None:
     """0.2 s at 400 W over 70 W idle: two ticks hold all of it, and the edges say where. Its work may begin late."""
     errors, inside = [], 0
-    n_phases = 400
+    n_phases = 150
     for seed, phase_s in enumerate(np.random.default_rng(1).uniform(0.0, 0.1, n_phases).tolist()):
         start_s, end_s = 2.0 + phase_s, 2.2 + phase_s
         power = Power.steps(70.0, (start_s + late_s, end_s, 400.0))

@@ -150,7 +150,7 @@ def test_a_model_that_answers_directly_is_not_interrupted() -> None:
 
 
 @pytest.mark.parametrize("mode", ["off", "on", "budget:8"])
-@pytest.mark.parametrize("batch_size", [2, 3, 4])
+@pytest.mark.parametrize("batch_size", [3])
 def test_a_greedy_batch_writes_what_each_prompt_alone_would(
     greedy: TransformersEngine, mode: str, batch_size: int
 ) -> None:

@@ -332,7 +332,7 @@ def errors_at_all_phases(stepped: Rig, *, shorter_than_s: float, from_s: float) 
     edges = [portion_of(rows, rows.channel == MARK_CHANNEL) for rows in stepped.store.segments(1)]
     chosen = [query for query in stepped.store.queries() if from_s <= query.duration_s < shorter_than_s]
     errors, inside = [], []
-    for seed, phase_s in enumerate(np.linspace(0.0, 0.1, 7, endpoint=False).tolist()):
+    for seed, phase_s in enumerate(np.linspace(0.0, 0.1, 5, endpoint=False).tolist()):
         ticks = counter(stepped.power, tick_times(0.1, 30.0, phase_s=phase_s), bracket_s=0.0005, seed=seed)
         (curve,) = rebuilt([COUNTER], [joined(*edges, ticks)])
         for query in chosen:
@@ -615,7 +615,7 @@ class KilledStore(RunDirectory):
         super().write_manifest(manifest)
 
 
-@pytest.mark.parametrize("n_writes", [0, 1, 2, 4, 7, 8, 9, 12, 16, 21])
+@pytest.mark.parametrize("n_writes", [0, 2, 7, 9, 16])
 def test_a_killed_run_is_resumed_with_nothing_lost_and_nothing_repeated(rig: Rig, n_writes: int) -> None:
     store = KilledStore(rig.store.path)
     for n_writes_left in (n_writes, n_writes // 2):  # killed twice, at different places
