@@ -523,9 +523,12 @@ def test_the_whole_command_stores_a_verdict_for_every_claim(fake_nvml: Path, tmp
     judged = results_in(second)
     (models_row,) = (row for row in judged["experiments"] if row["name"] == "models")
     assert models_row["status"] == "done", models_row
-    (table,) = (table for table in judged["tables"] if table["name"] == "models")
-    assert {row[1] for row in table["rows"]} <= set(models.LENGTHS_TINY)
-    assert all(row[4] > 0.0 for row in table["rows"])
+    rows = [row for table in judged["tables"] if table["name"] == "models" for row in table["rows"]]
+    assert {row[1] for row in rows} <= set(models.LENGTHS_TINY)
+    assert all(row[4] > 0.0 for row in rows)
+    if not rows:  # a slow machine spends its half minute on loading, and says that nothing is decided
+        about = [verdict for verdict in judged["verdicts"] if verdict["claim"].startswith(("repeatable", "affine"))]
+        assert {verdict["verdict"] for verdict in about} <= {"undecided", "skipped"}
     again = subprocess.run(
         [sys.executable, str(SCRIPT), "--judge", str(second)], env=env, capture_output=True, text=True, check=True
     ).stdout
