@@ -367,6 +367,20 @@ def test_too_few_prompts_have_no_steady_state(tmp_path: Path) -> None:
     assert serving.power_w == pytest.approx((serving.energy_drawn_j or 0.0) / serving.duration_blocks_s, rel=5e-3)
 
 
+def test_a_mode_of_failures_alone_has_no_figures_and_the_other_keeps_its_own(tmp_path: Path) -> None:
+    """A server that died as soon as the second mode began."""
+    both = paired_blocks(4, 30)
+    failed = {one.number: FindingCode.SERVER_REFUSED for block in both for one in block if one.mode == "on"}
+    account = account_of(write_run(tmp_path / "run", load_cell(4), both, failed=failed))
+    off, on = account.summary.serving
+    assert off.energy_all_j.value is not None
+    assert off.energy_all_j.half_width_reading is not None
+    assert (on.n_answered, sum(each.n for each in on.failures)) == (0, len(failed))
+    assert on.energy_all_j.value is None
+    assert on.energy_all_j.half_width_reading is None
+    assert on.energy_amortised_j is None
+
+
 def test_a_server_that_answers_one_at_a_time_attributes_nothing(tmp_path: Path) -> None:
     account = account_of(paired_run(tmp_path / "run", 1, 30))
     serving = account.summary.serving[0]

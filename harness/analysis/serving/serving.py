@@ -313,7 +313,7 @@ def _with_reading(
     ]
     own_j = measured.energy_half_width_j
     whole_j = _sum(stretches_j) if stretches_j else None
-    if whole_j is None or np.isnan(own_j).any():
+    if whole_j is None or not len(measured) or np.isnan(own_j).any():
         return estimate.model_copy(update={"half_width_reading": None})
     return estimate.model_copy(
         update={"half_width_reading": math.hypot(whole_j, float(np.sqrt((own_j**2).sum()))) / len(measured)}
