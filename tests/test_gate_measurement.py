@@ -751,7 +751,6 @@ def _lines(results: Path) -> list[tuple[str, str, str]]:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_killed_gate_is_completed_without_measuring_anything_twice(ended: Ended) -> None:
     code, output = ended.killed
@@ -765,7 +764,6 @@ def test_a_killed_gate_is_completed_without_measuring_anything_twice(ended: Ende
     assert "reference tiny-reasoner, repeat 1 of 1" in ended.resumed
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_one_model_against_itself_on_a_real_sampler(ended: Ended) -> None:
     assert verify(ended.same / "reference").differences == ()  # of two sessions, one of them killed
@@ -780,7 +778,6 @@ def test_one_model_against_itself_on_a_real_sampler(ended: Ended) -> None:
     assert tokens["value"] == pytest.approx(0.0, abs=1e-12)  # the same seeds, so the same words
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_longer_answer_fails_on_a_real_sampler(ended: Ended) -> None:
     assert ended.dearer.rstrip().endswith("EXIT 1"), ended.dearer

@@ -25,7 +25,6 @@ from tests.fake_nvml import library as fake
 from tests.fake_nvml.library import H100, constant
 from tests.tiny_model import save_tiny_model
 
-pytestmark = pytest.mark.slow  # two whole runs of some ten seconds each
 N_PROMPTS = 8
 MECHANISM = {
     "thinking_start": "<think>",
