@@ -12,7 +12,7 @@ class Observer:
         """The session enters a stage.
 
         Args:
-            name: `sensor`, `serve` (a server is started), `load`, `warm_up`, `idle_before`, `lengths` (of a two-phase
+            name: `sensor`, `load`, `warm_up`, `idle_before`, `lengths` (of a two-phase
                 run), `load_warm_up`, `queries`, `idle_after`.
             mode: Of a load: one that the loaded checkpoint answers in.
         """
