@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from harness.records import (
     Asked,
+    CellOutcome,
     Channel,
     EngineFacts,
     Finding,
@@ -14,6 +15,7 @@ from harness.records import (
     IntervalRecord,
     LengthRecord,
     ModeSwitch,
+    PlannedCell,
     Prompt,
     PromptSet,
     QueryRecord,
@@ -426,4 +428,40 @@ class RunStore(Protocol):
 
     def segments(self, session: int) -> Iterator[Segment]:
         """The raw readings of a session, in order."""
+        ...
+
+
+class Executor(Protocol):
+    """Where the cells of a sweep run. It places them; the work is done by a fresh process per cell."""
+
+    @property
+    def n_free(self) -> int:
+        """How many more cells can be begun now."""
+        ...
+
+    def submit(self, cell: PlannedCell, attempt: int) -> None:
+        """Begin one cell. Its run directory is completed, not begun again, where a part of it is there.
+
+        Raises:
+            EnvironmentFault: Nothing can be begun here any more.
+        """
+        ...
+
+    def take(self, timeout_s: float) -> tuple[CellOutcome, ...]:
+        """What has ended since the last call; its files are whole in the sweep's directory by then.
+
+        Returns as soon as there is something, or nothing runs, or `timeout_s` seconds have passed.
+        """
+        ...
+
+    def running(self) -> tuple[PlannedCell, ...]:
+        """What has begun and has not been taken."""
+        ...
+
+    def stop(self) -> None:
+        """End what runs, so that it can be resumed: processes are interrupted, then killed."""
+        ...
+
+    def close(self) -> None:
+        """Let go of workers and connections. Nothing that this executor began is left running."""
         ...

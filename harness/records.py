@@ -1350,6 +1350,13 @@ class RunManifest(Record):
     findings: tuple[Finding, ...]
 
 
+class FileHash(Record):
+    """What a file held: so many bytes from its beginning, and their sha256."""
+
+    n_bytes: int = Field(ge=0)
+    sha256: str
+
+
 class SessionEnd(Record):
     """How a session ended. Absent where it was killed."""
 
@@ -1359,6 +1366,76 @@ class SessionEnd(Record):
     status: str = Field(description="finished, stopped, interrupted or failed")
     sampler: SamplerStats | None
     findings: tuple[Finding, ...]
+    files: dict[str, FileHash] = Field(
+        default={}, description="by name: its own, and the cell's as far as they were written; empty: not taken down"
+    )
+
+
+class BundledFile(FileHash):
+    """One file of a bundle. `path` is relative to the run, its parts parted by slashes."""
+
+    path: str
+
+
+class Bundle(Record):
+    """`bundle.json`: what a run held when it was bundled. Its own sha256 stands for all of it."""
+
+    schema_version: int = SCHEMA_VERSION
+    harness_version: str
+    run_id: str
+    texts: Literal["stored", "hashed"] = Field(
+        description="of prompts and answers; hashed: their sha256 alone is in it"
+    )
+    texts_hashed_because: str = Field(default="", description="in words; empty: they are stored")
+    files: tuple[BundledFile, ...] = Field(description="every other file, sorted by path")
+
+
+# ----------------------------------------------------------------------------------------- of a sweep
+
+
+class PlannedCell(Record):
+    """One cell of a sweep before it runs: a run of its own, of which one repeat is measured at a time."""
+
+    labels: dict[str, str] = Field(description="what the sweep varies, in words: model, dtype, batch_size, ...")
+    spec: dict[str, Any] = Field(description="fields of a run file")
+    repeat: int = Field(default=0, ge=0)
+    role: Literal["cell", "reference_start", "reference_end"] = Field(
+        default="cell", description="a reference is the same short cell on every GPU, at the start and at the end"
+    )
+
+    @property
+    def run_id(self) -> str:
+        """Directory name in the sweep: the model, then the hash of what is measured; repeats share it."""
+        model = self.spec.get("model") or ["cell"]
+        name = model if isinstance(model, str) else str(model[0])
+        return f"{slug(name.rpartition('/')[2])}-{json_hash(self.spec)}"
+
+    @property
+    def key(self) -> str:
+        """Names it within the sweep."""
+        return f"{self.run_id}/{self.role}/{self.repeat}" if self.role != "cell" else f"{self.run_id}/{self.repeat}"
+
+
+class CellOutcome(Record):
+    """How one attempt at a planned cell went. A line of `outcomes.jsonl` of the sweep."""
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    attempt: int = Field(ge=1)
+    status: Literal["finished", "failed", "timed_out", "lost", "interrupted"] = Field(
+        description="lost: its process, worker or node is gone without a word"
+    )
+    exit_code: int | None = Field(default=None, description="of its process; negative: the signal that ended it")
+    error: str = Field(default="", description="what happened; empty where it finished")
+    next_step: str = ""
+    may_pass: bool = Field(default=False, description="whether another attempt may go better")
+    node: str = Field(default="", description="where it ran, by a name that people know")
+    gpu: str | None = Field(default=None, description="UUID of the board that was its own; None: no board")
+    started_unix_s: float
+    duration_s: float
+    n_queries: int | None = None
+    energy_j: float | None = Field(default=None, description="of its queries, at the headline boundary; None: unknown")
+    estimated: bool | None = Field(default=None, description="whether these joules are an estimate")
 
 
 # --------------------------------------------------------------------------- what others say beside it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -24,6 +25,7 @@ from harness.records import (
     SCHEMA_VERSION,
     Attribution,
     Boundary,
+    FileHash,
     Finding,
     FindingCode,
     IntervalColumns,
@@ -187,7 +189,14 @@ def test_the_rest_comes_back(store: RunDirectory) -> None:
     end = SessionEnd(session=number, ended_utc="2030-01-01T00:00:00Z", status="finished", sampler=None, findings=())
     assert store.end(number) is None
     store.write_end(end)
-    assert (store.intervals(number), store.end(number), store.manifest(number)) == ([interval], end, None)
+    assert (store.intervals(number), store.manifest(number)) == ([interval], None)
+    written = store.end(number)
+    assert written is not None
+    assert written.model_copy(update={"files": {}}) == end
+    assert sorted(written.files) == ["cell.yaml", "intervals.jsonl"]
+    lines = (store.path / "sessions" / "01" / "intervals.jsonl").read_bytes()
+    taken = FileHash(n_bytes=len(lines), sha256=hashlib.sha256(lines).hexdigest())
+    assert written.files["intervals.jsonl"] == taken
     assert [store.begin_session(), store.begin_session()] == [2, 3]
     assert store.sessions() == [1, 2, 3]
 

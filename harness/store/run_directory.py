@@ -13,6 +13,7 @@ and cut off before the next append. Queries and intervals of large runs have col
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -32,6 +33,7 @@ from harness.records import (
     Cell,
     CrossCheck,
     ExternalMeter,
+    FileHash,
     FindingCode,
     IntervalColumns,
     IntervalRecord,
@@ -52,6 +54,11 @@ if TYPE_CHECKING:
     from harness.records import BoolArray
 
 RecordType = TypeVar("RecordType", bound=Record)
+
+CELL_FILES = ("cell.yaml", "queries.jsonl", "lengths.jsonl")
+"""Of a cell; the latter two grow with its sessions."""
+SESSION_FILES = ("manifest.json", "intervals.jsonl", "timelines.jsonl", "weights.json", "busy.json")
+"""Of a session, whole when it ends; its raw readings besides."""
 
 
 class RunDirectory:
@@ -237,9 +244,17 @@ class RunDirectory:
         _append(self._session(interval.session) / "intervals.jsonl", interval)
 
     def write_end(self, end: SessionEnd) -> None:
-        """Once, when a session ends in good order."""
+        """Once, when a session ends in good order; what the files held then goes with it."""
         with writing(self.path):
-            _write_new(self._session(end.session) / "end.json", end.model_dump_json(indent=1) + "\n")
+            sealed = end.model_copy(update={"files": self._hashes(end.session)})
+            _write_new(self._session(end.session) / "end.json", sealed.model_dump_json(indent=1) + "\n")
+
+    def _hashes(self, session: int) -> dict[str, FileHash]:
+        """Of the cell's files and of the session's own, as they are now."""
+        own = self._session(session)
+        paths = [*(self.path / name for name in CELL_FILES), *(own / name for name in SESSION_FILES)]
+        paths += sorted(own.glob("power-*.parquet"))
+        return {path.name: _hash(path) for path in paths if path.exists()}
 
     def write_external(self, external: ExternalMeter, log: bytes) -> None:
         """Add what an external meter says, and its log. An earlier log of the session stays; the newest counts."""
@@ -354,6 +369,12 @@ def _were_missed(queries: QueryColumns) -> BoolArray:
     again = of_queries[retried[findings.code.codes[of_queries]]]
     missed[findings.owner[again]] |= ~queries.answered[findings.owner[again]]
     return missed
+
+
+def _hash(path: Path) -> FileHash:
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileHash(n_bytes=file.tell(), sha256=sha256)
 
 
 def _is_run(path: Path) -> bool:
