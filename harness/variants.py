@@ -11,20 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import publish
 from harness.analysis.estimates import gains_of
 from harness.analysis.figures import figures_in
 from harness.analysis.modes import summarise_mode
 from harness.analysis.pooled import mean_of_repeats
 from harness.analysis.repeats import with_spread_of
 from harness.comparing import Match, Side, match
-from harness.config import variant_cells
+from harness.config import SPEC_NAME, variant_cells
 from harness.publish import Account
 from harness.records import Comparison, FindingCode, ModeSummary
 from harness.report.page import Lead
 from harness.report.variants.column import VariantColumn
 from harness.report.variants.lead import variants_lead
-
-SPEC_NAME = "run.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +85,21 @@ def variant_leads(run: Path, measured: Sequence[Account]) -> list[Lead]:
 def names_of(run: Path) -> dict[str, str]:
     """Which variant each cell of a run is, by cell id; empty where it has none."""
     return {cell_id: name for name, ids in _cells_of(run).items() for cell_id in ids}
+
+
+def publish_run(run: Path) -> Path | None:
+    """Write the summaries and the page of a run as it is on disk, its variants beside each other.
+
+    Returns:
+        The page; None: nothing was measured.
+
+    Raises:
+        StorageFull: They cannot be written.
+    """
+    measured = in_order(run, publish.accounts(run))
+    if not measured:
+        return None
+    return publish.publish(run, measured, above=variant_leads(run, measured), names=names_of(run))
 
 
 def in_order(run: Path, measured: Sequence[Account]) -> list[Account]:

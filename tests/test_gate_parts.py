@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.analysis.bootstrap import N_LIMIT, RATIO, product_interval, studentized_draws
-from harness.gate.budget import Metric
-from harness.gate.interval import (
+from harness.analysis.interval import (
     NONE,
     Part,
     PromptsPart,
@@ -27,11 +26,12 @@ from harness.gate.interval import (
     level_below,
     resized,
 )
+from harness.analysis.prompts_part import tail_weight
+from harness.analysis.student import chi_squared_upper, t_upper, z_upper
+from harness.gate.budget import Metric
 from harness.gate.power import PowerTable, power_of
-from harness.gate.prompts_part import tail_weight
 from harness.gate.search import least
 from harness.gate.statistic import absolute
-from harness.gate.student import chi_squared_upper, t_upper, z_upper
 from tests.synthetic_sides import constant, drawn, side
 
 PROJECT = Path(__file__).resolve().parents[1]

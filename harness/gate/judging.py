@@ -13,12 +13,12 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import date
 
+from harness.analysis.interval import Part, combined, level_above, level_below
 from harness.errors import ExitCode
 from harness.gate import reasons
 from harness.gate.budget import Budget, ReferenceKind, Waiver
 from harness.gate.drafting import Draft, drafts_of
 from harness.gate.evidence import Side
-from harness.gate.interval import Part, combined, level_above, level_below
 from harness.gate.limits import Limits
 from harness.gate.settling import parts_unknown, settlement
 from harness.gate.verdict import Component, LineVerdict, Outcome, Verdict

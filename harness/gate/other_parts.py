@@ -12,10 +12,10 @@ from functools import reduce
 import numpy as np
 
 from harness.analysis.bootstrap import Z
+from harness.analysis.interval import RunsPart, SystematicPart
 from harness.analysis.measured import quadrature
+from harness.analysis.student import chi_squared_upper
 from harness.gate.evidence import FloatArray, Side
-from harness.gate.interval import RunsPart, SystematicPart
-from harness.gate.student import chi_squared_upper
 from harness.gate.tables import Table
 
 LEVEL_REFUTED = 0.01

@@ -14,12 +14,12 @@ from functools import partial
 from pydantic import Field
 
 from harness.analysis.bootstrap import Z
+from harness.analysis.interval import PromptsPart, RunsPart, SystematicPart
+from harness.analysis.student import t_upper, z_upper
 from harness.gate.budget import Metric
 from harness.gate.evidence import Side
-from harness.gate.interval import PromptsPart, RunsPart, SystematicPart
 from harness.gate.search import least
 from harness.gate.statistic import Statistic, absolute, relative
-from harness.gate.student import t_upper, z_upper
 from harness.gate.words import percent
 from harness.records import Record
 

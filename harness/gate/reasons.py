@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.gate.interval import Part, PromptsPart, RunsPart, combined
+from harness.analysis.interval import Part, PromptsPart, RunsPart, combined
 from harness.gate.limits import Limits
 from harness.gate.verdict import Outcome
 from harness.gate.words import figure, percent

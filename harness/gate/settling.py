@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-from harness.gate.interval import Part, PromptsPart, RunsPart, SystematicPart, combined, resized
+from harness.analysis.interval import Part, PromptsPart, RunsPart, SystematicPart, combined, resized
 from harness.gate.limits import Limits
 from harness.gate.search import least
 from harness.gate.verdict import Settlement

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.analysis.bootstrap import RATIO
+from harness.analysis.interval import Part, SystematicPart
 from harness.analysis.measured import quadrature
+from harness.analysis.prompts_part import prompts_part
 from harness.gate.budget import Metric
 from harness.gate.evidence import Side
-from harness.gate.interval import Part, SystematicPart
 from harness.gate.other_parts import gain_half_width, ratio_gain, reading_half_width, runs_part, session_part
-from harness.gate.prompts_part import prompts_part
 from harness.gate.tables import Table, missing_of_pairs, table_of
 from harness.units import J_PER_WH
 

@@ -28,7 +28,7 @@ from harness.analysis.bootstrap import (
     log_deviation,
     studentized_draws,
 )
-from harness.gate.student import NORMAL, t_upper, z_upper
+from harness.analysis.student import NORMAL, t_upper, z_upper
 
 ALPHA_LEAST = 1e-9
 """No p-value is said to be smaller."""

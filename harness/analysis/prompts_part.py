@@ -9,9 +9,8 @@ import math
 
 import numpy as np
 
-from harness.analysis.bootstrap import N_LEAST_STUDENTIZED
-from harness.gate.evidence import FloatArray
-from harness.gate.interval import PromptsPart
+from harness.analysis.bootstrap import N_LEAST_STUDENTIZED, FloatArray
+from harness.analysis.interval import PromptsPart
 
 TAIL_WEIGHT_TRUSTED = 0.2
 WIDENING_HEAVY = 1.2
