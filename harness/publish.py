@@ -87,13 +87,20 @@ class Account:
     """Of a cell under load: what its sessions did."""
 
 
-def accounts(run: Path) -> list[Account]:
+def accounts(run: Path, run_id: str | None = None) -> list[Account]:
     """Every cell of a run that has measured anything.
+
+    Args:
+        run: Its directory.
+        run_id: What it is called, where its directory has another name.
 
     Raises:
         SchemaError: Damaged, or written by a newer version.
     """
-    measured = [_account(run, results) for results in load_run(run) if results.queries and results.manifest is not None]
+    run_id = run_id or run.name
+    measured = [
+        _account(run_id, results) for results in load_run(run) if results.queries and results.manifest is not None
+    ]
     repeats: dict[object, list[Account]] = {}
     for account in sorted(measured, key=lambda each: (each.summary.cell.repeat, load_of(each.summary.cell))):
         cell = account.summary.cell.model_copy(update={"repeat": 0})
@@ -108,8 +115,8 @@ def accounts(run: Path) -> list[Account]:
     ]
 
 
-def _account(run: Path, results: CellResults) -> Account:
-    summary = _summary(run, results)
+def _account(run_id: str, results: CellResults) -> Account:
+    summary = _summary(run_id, results)
     if not is_under_load(results.cell):
         return Account(results=results, summary=summary)
     loads = _session_loads(results, summary.headline)
@@ -140,14 +147,23 @@ def publish(
         for account in measured:
             path = account.results.directory.path / "summary.json"
             path.write_text(account.summary.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        leads = footprints or [None] * len(measured)
-        shown = [
-            _page_cell(account, lead, (names or {}).get(account.summary.cell.cell_id, ""))
-            for account, lead in zip(measured, leads, strict=True)
-        ]
-        loads = loads_leads([account.summary for account in measured])
-        page.write_text(render_page(shown, leads=(*above, *loads)), encoding="utf-8")
+        page.write_text(page_of(measured, footprints, above, names), encoding="utf-8")
     return page
+
+
+def page_of(
+    measured: Sequence[Account],
+    footprints: Sequence[Lead | None] = (),
+    above: Sequence[Lead] = (),
+    names: Mapping[str, str] | None = None,
+) -> str:
+    """The page of a run; arguments as for `publish`."""
+    leads = footprints or [None] * len(measured)
+    shown = [
+        _page_cell(account, lead, (names or {}).get(account.summary.cell.cell_id, ""))
+        for account, lead in zip(measured, leads, strict=True)
+    ]
+    return render_page(shown, leads=(*above, *loads_leads([account.summary for account in measured])))
 
 
 def publish_together(page: Path, measured: Sequence[Account], footprints: Sequence[Lead | None] = ()) -> None:
@@ -169,7 +185,7 @@ def publish_together(page: Path, measured: Sequence[Account], footprints: Sequen
         page.write_text(render_page(shown, title=title, leads=loads), encoding="utf-8")
 
 
-def _summary(run: Path, results: CellResults) -> Summary:
+def _summary(run_id: str, results: CellResults) -> Summary:
     manifest = results.manifest
     if manifest is None:
         raise InvalidMeasurement("No session of this cell has a manifest.", "Resume the run.")
@@ -178,7 +194,7 @@ def _summary(run: Path, results: CellResults) -> Summary:
     summary = summarise(
         results.cell,
         results.columns,
-        run_id=run.name,
+        run_id=run_id,
         site_id=results.site_id,
         headline=manifest.headline,
         channels=manifest.channels,

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.cli.hub_export import NO_CARBON, add_flags, eval_results, hub, stated
+from harness.cli.hub_export import READ_BY as HUB_READ_BY
+
 if TYPE_CHECKING:
     from harness.footprint.grids import Grid
     from harness.report.exports.cell import ExportCell
@@ -19,6 +22,8 @@ FORMATS = {
     "boamps": "BoAmps JSON (AFNOR SPEC 2314), a report per mode",
     "csv": "queries.csv and modes.csv, for spreadsheets",
     "cyclonedx": "CycloneDX 1.6 bill of materials, one for the run",
+    "eval-results": "rows for the Hugging Face Hub's leaderboards, and eval.yaml",
+    "hub": "a data set for the Hugging Face Hub: card and tables",
     "label": "an energy label per mode, as SVG and PNG",
     "parquet": "queries.parquet and modes.parquet",
     "spdx": "SPDX 3.0.1 JSON-LD, a document per mode",
@@ -28,6 +33,7 @@ READ_BY = {
     "infrastructure": ("boamps",),
     "grid": ("boamps", "cyclonedx"),
     "link": ("label",),
+    **HUB_READ_BY,
 }
 """The formats that have a place for what a user states."""
 INFRASTRUCTURES = ("publicCloud", "privateCloud", "onPremise", "other")
@@ -47,11 +53,15 @@ class Request:
     infrastructure: str
     grid: Grid | None
     link: str | None
+    dataset: str | None
+    license: str | None
+    bundle_sha256: str | None
+    hash_texts: bool
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Announce the verb."""
-    table = "\n".join(f"  {name:<10} {words}" for name, words in FORMATS.items())
+    table = "\n".join(f"  {name:<12} {words}" for name, words in FORMATS.items())
     parser = subparsers.add_parser(
         "export",
         help="a run's figures in the files of other tools",
@@ -74,6 +84,15 @@ def add_parser(subparsers: Subparsers) -> None:
         "--grid", metavar="G", help="carbon, for boamps and cyclonedx: FRA, gcp:europe-west1, mine=30 (g CO2e per kWh)"
     )
     parser.add_argument("--link", metavar="URL", help="an address to print on the label")
+    add_flags(parser)
+    parser.add_argument(
+        "--bundle", type=Path, metavar="FILE.zip", help="instead: everything that others need to check and repeat it"
+    )
+    parser.add_argument(
+        "--hash-texts",
+        action="store_true",
+        help="of a bundle or data set: leave out prompts and answers, but for their hashes",
+    )
     parser.set_defaults(main=main)
 
 
@@ -82,10 +101,15 @@ def main(options: argparse.Namespace) -> int:
     from harness.errors import ExitCode, UsageError
     from harness.store.run_directory import run_path, writing
 
+    if options.bundle is not None:
+        return _bundle(options)
+    if options.hash_texts and options.format != "hub":
+        raise UsageError("--hash-texts is of a bundle and of a data set.", "Add --bundle FILE.zip or --format hub.")
     for name, formats in READ_BY.items():
         if getattr(options, name) is not None and options.format not in formats:
+            why = NO_CARBON if (name, options.format) == ("grid", "eval-results") else ""
             raise UsageError(
-                f"--{name} has no place in the format {options.format}.",
+                f"--{name.replace('_', '-')} has no place in the format {options.format}. {why}".rstrip(),
                 f"Leave it out, or use --format {' or '.join(formats)}.",
             )
     run = run_path(options.run, Path("results"), measured=True)
@@ -102,8 +126,23 @@ def main(options: argparse.Namespace) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
     for name in files:
-        if "/" not in name and name != "README.txt":
+        if ("/" not in name or options.format in ("eval-results", "hub")) and name != "README.txt":
             print(folder / name)
+    return int(ExitCode.OK)
+
+
+def _bundle(options: argparse.Namespace) -> int:
+    """Write the bundle, and say what is in it."""
+    from harness.bundle.packing import pack
+    from harness.errors import ExitCode
+    from harness.store.run_directory import run_path
+    from harness.study import program
+    from harness.variants import publish_run
+
+    run = run_path(options.run, Path("results"), measured=True)
+    packed = pack(run, options.bundle, publish_run, hash_texts=options.hash_texts)
+    for line in packed.words(program()):
+        print(line)
     return int(ExitCode.OK)
 
 
@@ -145,6 +184,10 @@ def _request(run: Path, options: argparse.Namespace) -> Request:
         infrastructure=options.infrastructure or "other",
         grid=None if options.grid is None else grids((options.grid,))[0],
         link=options.link,
+        dataset=stated(options, "dataset"),
+        license=stated(options, "license"),
+        bundle_sha256=stated(options, "bundle_sha256"),
+        hash_texts=options.hash_texts,
     )
 
 
@@ -154,6 +197,8 @@ def _files(name: str, request: Request) -> Files:
         "boamps": _boamps,
         "csv": _csv,
         "cyclonedx": _cyclonedx,
+        "eval-results": eval_results,
+        "hub": hub,
         "label": _label,
         "parquet": _parquet,
         "spdx": _spdx,

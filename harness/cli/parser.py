@@ -19,6 +19,7 @@ VERBS = (
     "compare",
     "gate",
     "leaderboard",
+    "sweep",
     "project",
     "export",
     "verify",
@@ -75,7 +76,7 @@ def run_verb(arguments: Sequence[str]) -> int:
         return int(options.main(options))
     except HarnessError as error:
         sys.stdout.flush()
-        sys.stderr.write(f"\nharness: {error}\n  → {error.next_step}\n")
+        sys.stderr.write(f"\nharness: {_plain(str(error))}\n  → {_plain(error.next_step)}\n")
         return int(error.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("\nharness: interrupted.\n")
@@ -84,3 +85,12 @@ def run_verb(arguments: Sequence[str]) -> int:
         # The reader of a pipe has gone (`harness models | head`): nothing is wrong.
         sys.stderr.close()
         return int(ExitCode.OK)
+
+
+MESSAGE_MOST = 4_000
+
+
+def _plain(message: str) -> str:
+    """A message as a terminal may have it: what it quotes may come from a file of somebody else's."""
+    kept = "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in message[:MESSAGE_MOST])
+    return kept + ("..." if len(message) > MESSAGE_MOST else "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.cli.footprint_flags import add_flags
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.publish import Account
 
@@ -35,7 +35,7 @@ def add_parser(subparsers: Subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "run", nargs="*", default=["latest"], metavar="RUN", help="a path, a run id, or latest (default)"
+        "run", nargs="*", default=["latest"], metavar="RUN", help="a path, a run id, latest (default), or a bundle"
     )
     parser.add_argument("--output-dir", default="results", metavar="DIR", help="where run ids are looked up")
     parser.add_argument(
@@ -51,7 +51,27 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Make everything that can be made again."""
+    """Make everything that can be made again; of a bundle nothing but the page beside it."""
+    from contextlib import ExitStack
+
+    from harness.bundle.archive import is_bundle, opened
+    from harness.errors import UsageError
+
+    bundles = [name for name in options.run if is_bundle(name)]
+    if bundles and options.external_meter is not None:
+        raise UsageError(f"{bundles[0]} is a bundle, and nothing is joined with one.", "Join the log with the run.")
+    with ExitStack() as stack:
+        runs = {
+            stack.enter_context(opened(name, Path(options.output_dir), measured=True)): Path(name)
+            if name in bundles
+            else None
+            for name in options.run
+        }
+        return _report(options, runs)
+
+
+def _report(options: argparse.Namespace, bundle_of: Mapping[Path, Path | None]) -> int:
+    """The same of runs, each with the bundle that it came out of."""
     from harness import publish
     from harness.cli.footprint_flags import footprint_spec, footprints_of
     from harness.errors import StorageFull, UsageError
@@ -60,12 +80,11 @@ def main(options: argparse.Namespace) -> int:
     from harness.report.serving.loads import loads_leads
     from harness.report.study_terminal import print_leads
     from harness.report.terminal import PatientConsole, Place, print_receipt
-    from harness.store.run_directory import run_path
     from harness.study import exit_code
     from harness.variants import in_order, names_of, variant_leads
     from harness.wall import apply
 
-    runs = list(dict.fromkeys(run_path(name, Path(options.output_dir), measured=True) for name in options.run))
+    runs = list(bundle_of)
     if options.external_meter is not None:
         if len(runs) > 1:
             raise UsageError(
@@ -86,12 +105,13 @@ def main(options: argparse.Namespace) -> int:
     refusal = None
     try:
         pages += [
-            publish.publish(run, accounts, footprints[run], above[run], names_of(run))
+            _beside(bundle_of[run], publish.publish(run, accounts, footprints[run], above[run], names_of(run)))
             for run, accounts in by_run.items()
             if accounts
         ]
         if len(runs) > 1 or options.output is not None:
-            pages = [options.output or runs[-1] / "reports.html"]
+            bundle = bundle_of[runs[-1]]
+            pages = [options.output or (runs[-1] if bundle is None else bundle.parent) / "reports.html"]
             publish.publish_together(pages[0], measured, leads)
     except StorageFull as error:
         refusal = error  # the receipt can be read all the same
@@ -120,6 +140,18 @@ def main(options: argparse.Namespace) -> int:
     if not_carried is not None:
         raise not_carried
     return exit_code([account.summary for account in measured])
+
+
+def _beside(bundle: Path | None, page: Path) -> Path:
+    """Where a run's page can be found afterwards: a bundle's own folder is gone then."""
+    import shutil
+
+    from harness.store.run_directory import writing
+
+    if bundle is None:
+        return page
+    with writing(bundle.parent):
+        return Path(shutil.copyfile(page, bundle.with_name(f"{bundle.stem}.report.html")))
 
 
 def _explain(options: argparse.Namespace, measured: Sequence[Account]) -> int:

@@ -51,6 +51,18 @@ def parse(spec: str) -> PromptSource:
     return _file(spec)
 
 
+def named_in(spec: str) -> str:
+    """`SET` of `SET=FILE`; anything else as it is."""
+    name, equals, _ = spec.partition("=")
+    return name if equals and name in named_sets() else spec
+
+
+def is_of_a_file(spec: str) -> bool:
+    """Whether a set is its user's own file, so that nobody else has it. Nothing is looked up."""
+    name = named_in(spec)
+    return not (name in embedded_names() or name.startswith(PREFIX) or name.partition("@")[0] in named_sets())
+
+
 def _file(spec: str) -> FileSource:
     """`FILE` where such a file exists, else `FILE:COLUMN`: a path may hold a colon itself."""
     if _exists(spec):

@@ -37,6 +37,7 @@ class NamedSet(Record):
     scorer: str | None = None
     suffix: str = ""
     gated: bool = False
+    republish: bool = True
 
 
 @cache

@@ -16,7 +16,7 @@ from harness.report.compared import not_as_called
 from harness.report.wording import models
 from harness.units import J_PER_KWH
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 """The revision of a model on the Hub; that of local files is a sha256."""
 
@@ -76,12 +76,12 @@ class ExportMode:
         """`owner/name` on the Hugging Face Hub; None: from this machine, or not known."""
         cell = self.cell.summary.cell
         source = cell.pair.source if cell.pair is not None and self._of_pair else cell.source
-        return source if _HUB_NAME.fullmatch(source) and _COMMIT.fullmatch(self.revision) else None
+        return _hub_name(source, self.revision)
 
     @property
     def hub_url(self) -> str | None:
         """Its page on the Hub, at the revision."""
-        return None if self.hub_name is None else f"https://huggingface.co/{self.hub_name}/tree/{self.revision}"
+        return None if self.hub_name is None else hub_page(self.hub_name, self.revision)
 
     @property
     def engine(self) -> EngineFacts | None:
@@ -110,6 +110,12 @@ class ExportMode:
     def _of_pair(self) -> bool:
         pair = self.cell.summary.cell.pair
         return pair is not None and self.mode in pair.modes
+
+
+def hub_page(source: str, revision: str) -> str | None:
+    """The page of a model on the Hub, at the revision; None: from this machine, or not known."""
+    name = _hub_name(source, revision)
+    return None if name is None else f"https://huggingface.co/{name}/tree/{revision}"
 
 
 def modes_of(cells: Sequence[ExportCell], mode: str | None = None) -> list[ExportMode]:
@@ -152,6 +158,10 @@ def named_apart(stems: Sequence[str]) -> list[str]:
         numbered = (f"{stem}-{number}" for number in itertools.count(2))
         names.append(next(name for name in itertools.chain([stem], numbered) if name not in names))
     return names
+
+
+def _hub_name(source: str, revision: str) -> str | None:
+    return source if _HUB_NAME.fullmatch(source) and _COMMIT.fullmatch(revision) else None
 
 
 def _mode(cell: ExportCell, mode: ModeSummary) -> ExportMode:

@@ -51,7 +51,10 @@ def mode_rows(cells: Sequence[ExportCell], mode: str | None = None) -> list[dict
 
 def _row(cell: ExportCell, mode: ModeSummary) -> Iterator[tuple[str, Value]]:
     summary = cell.summary
-    yield from _names(cell, mode)
+    yield "model", summary.cell.model_of(mode.mode)
+    yield "mode", mode.mode
+    yield "max_new_tokens", summary.cell.cap(mode.mode)
+    yield from of_cell(cell)
     for name in COUNTS:
         yield name, getattr(mode, name)
     yield "prompt_tokens_per_query", mode.prompt_tokens
@@ -73,20 +76,18 @@ def _row(cell: ExportCell, mode: ModeSummary) -> Iterator[tuple[str, Value]]:
     yield "findings", ", ".join(sorted({finding.code.value for finding in summary.findings}))
 
 
-def _names(cell: ExportCell, mode: ModeSummary) -> Iterator[tuple[str, Value]]:
+def of_cell(cell: ExportCell) -> Iterator[tuple[str, Value]]:
+    """What is the same in every row of a cell."""
     summary, manifest = cell.summary, cell.manifest
     what = summary.cell
     yield "run_id", summary.run_id
     yield "cell_id", what.cell_id
     yield "site_id", summary.site_id
     yield "started_utc", cell.began_utc
-    yield "model", what.model_of(mode.mode)
-    yield "mode", mode.mode
     yield "repeat", what.repeat
     yield "protocol", what.protocol
     yield "prompt_set", what.prompt_set
     yield "prompt_set_sha256", what.prompt_set_sha256
-    yield "max_new_tokens", what.cap(mode.mode)
     yield "batch_size", what.batch_size
     yield "load", load_words(what) if is_under_load(what) else None
     yield "attribution", (Attribution.SHARED_TOKENS if what.overlaps else Attribution.EXCLUSIVE).value
