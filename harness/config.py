@@ -24,6 +24,8 @@ RecordType = TypeVar("RecordType", bound=Record)
 
 CATALOGUE = Path(__file__).parent / "assets" / "models.yaml"
 EMBEDDED_MODEL = "tiny-reasoner"
+SPEC_NAME = "run.yaml"
+"""Of a run directory: what was asked of it."""
 
 
 def _listed(value: object) -> object:
@@ -159,6 +161,13 @@ Concurrencies = Annotated[tuple[PositiveInt, ...], BeforeValidator(_numbers)]
 Rates = Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_numbers)]
 
 
+class RepeatOf(Record):
+    """The run whose plan is measured again."""
+
+    run_id: str
+    bundle_sha256: str | None = Field(default=None, description="of its bundle.json; None: it was no bundle")
+
+
 class RunSpec(Record):
     """Everything that `harness run` can be told. None: decided by the model or the machine."""
 
@@ -211,6 +220,7 @@ class RunSpec(Record):
     tariff: Annotated[float, Field(gt=0)] | None = Field(default=None, description="price of a kWh")
     output_dir: str = "results"
     working_dir: str | None = Field(default=None, description="where relative paths of the run begin; set by the run")
+    repeat_of: RepeatOf | None = Field(default=None, description="whose plan this is; set by the run")
     idle_duration_s: Annotated[float, Field(gt=0)] = 3.0
     warm_up_queries: PositiveInt = 2
     engine: Annotated[EngineSpec, BeforeValidator(_engine)] = EngineSpec()
@@ -219,6 +229,11 @@ class RunSpec(Record):
     def is_served(self) -> bool:
         """Whether a server answers, and not a model in this process."""
         return self.engine.name == "openai"
+
+    @property
+    def served_by(self) -> tuple[str, ...]:
+        """The command that starts the server, in its parts; empty: it runs already, or there is none."""
+        return tuple(shlex.split(self.serve or ""))
 
     @property
     def preset(self) -> Preset:
@@ -338,6 +353,15 @@ class RunSpec(Record):
             "--lengths": self.lengths != "natural",
         }
         return [flag for flag, departs in given.items() if departs]
+
+
+FIXED = (
+    *("model", "mode", "reasoning", "prompts", "max_new_tokens", "protocol", "scorer", "seed", "repeats"),
+    *("until_ci", "two_phase", "batch_size", "concurrency", "request_rate", "serve", "prompt_cache", "lengths"),
+    *("weights", "tokenizer"),
+    *("dtype", "quantization", "trust_remote_code", "engine", "variants", "power_limit_w"),
+)
+"""What a cell is made of; a resume cannot change it."""
 
 
 class ModelEntry(Record):

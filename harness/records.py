@@ -16,6 +16,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -1403,12 +1404,18 @@ class PlannedCell(Record):
         default="cell", description="a reference is the same short cell on every GPU, at the start and at the end"
     )
 
-    @property
+    @cached_property
     def run_id(self) -> str:
-        """Directory name in the sweep: the model, then the hash of what is measured; repeats share it."""
+        """Directory name in the sweep: the model, then the hash of what is measured; repeats share it.
+
+        How many prompts are asked is not in it, as far as a run can be extended; nor is what a kWh costs.
+        """
         model = self.spec.get("model") or ["cell"]
         name = model if isinstance(model, str) else str(model[0])
-        return f"{slug(name.rpartition('/')[2])}-{json_hash(self.spec)}"
+        is_open = not self.spec.get("until_ci") and not self.spec.get("two_phase")
+        left_out = {"tariff", "num_prompts"} if is_open else {"tariff"}
+        fields = {key: value for key, value in self.spec.items() if key not in left_out}
+        return f"{slug(name.rpartition('/')[2])}-{json_hash(fields)}"
 
     @property
     def key(self) -> str:

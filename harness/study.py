@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import chdir, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,12 +18,13 @@ from rich.console import Console
 
 from harness import publish, wall
 from harness.analysis.serving.serving import is_under_load, load_words
-from harness.config import RunSpec, load_run_spec
+from harness.config import FIXED, SPEC_NAME, RunSpec, load_run_spec
 from harness.errors import ExitCode, HarnessError, OutOfMemory, ServerLost, StorageFull, UsageError
 from harness.meter.beside.cross_check import require_codecarbon
 from harness.power_limit.request import refuse_power_limit
 from harness.progress import Progress
 from harness.records import FindingCode, Summary, slug
+from harness.repeat import Plan
 from harness.report.receipt import receipt_of
 from harness.report.serving.loads import loads_leads
 from harness.report.study_terminal import print_leads
@@ -37,15 +38,6 @@ from harness.wiring.serving import Servers, refuse_server
 from harness.wiring.session import measure, sampled_boards, store_for
 from harness.wiring.variants import with_variant_cells
 
-SPEC_NAME = "run.yaml"
-FIXED = (
-    *("model", "mode", "reasoning", "prompts", "max_new_tokens", "protocol", "scorer", "seed", "repeats"),
-    *("until_ci", "two_phase", "batch_size", "concurrency", "request_rate", "serve", "prompt_cache", "lengths"),
-    *("weights", "tokenizer"),
-    *("dtype", "quantization", "trust_remote_code", "engine", "variants", "power_limit_w"),
-)
-"""What a cell is made of; a resume cannot change it."""
-
 
 @dataclass(slots=True)
 class Study:
@@ -56,6 +48,12 @@ class Study:
     is_resumed: bool
     is_extended: bool = False
     """Resumed with another number of prompts than the run began with."""
+    only_repeat: int | None = None
+    """Of its repeats the one that is measured now; None: all of them."""
+    plan: Plan | None = None
+    """Of another run that is measured again here; None: its cells are worked out from the spec."""
+    after: str | None = None
+    """What to do when all is measured; None: what most improves it."""
 
     @classmethod
     def new(cls, file: str | None, flags: Mapping[str, Any], overrides: tuple[str, ...]) -> Study:
@@ -78,13 +76,43 @@ class Study:
         path = run_path(name, Path(str(flags.get("output_dir", "results"))))
         stored = load_run_spec(str(path / SPEC_NAME), {})
         asked = load_run_spec(None, {**stored.model_dump(mode="json"), **flags}, overrides)
-        fixed = [*FIXED, *(["num_prompts"] if stored.two_phase or stored.until_ci is not None else [])]
-        changed = [name for name in fixed if getattr(asked, name) != getattr(stored, name)]
-        if changed:
-            raise UsageError(
-                f"--{changed[0].replace('_', '-')} would change what this run measures.", "Start a new run with it."
-            )
+        _refuse_changed(stored, asked, also=("num_prompts",) if stored.two_phase or stored.until_ci is not None else ())
         return cls(asked, path, is_resumed=True, is_extended=asked.num_prompts != stored.num_prompts)
+
+    @classmethod
+    def placed(
+        cls, file: str | None, path: Path, flags: Mapping[str, Any], overrides: tuple[str, ...], *, only_repeat: int
+    ) -> Study:
+        """One repeat of a run in a directory of a given name, which is made, or completed where it exists.
+
+        Raises:
+            UsageError: A key or value that cannot be meant, or a directory in which something else is measured.
+        """
+        spec = load_run_spec(file, flags, overrides).model_copy(update={"working_dir": str(Path.cwd())})
+        if len(spec.model) > 1 or spec.variants or max(len(spec.concurrency), len(spec.request_rate)) > 1:
+            raise UsageError(
+                "--only-repeat is of a run with one cell, and this one has several.", "Measure them one by one."
+            )
+        path = path.resolve()
+        is_resumed = (path / SPEC_NAME).exists()
+        if is_resumed:
+            stored = load_run_spec(str(path / SPEC_NAME), {})
+            is_closed = stored.two_phase or stored.until_ci is not None
+            _refuse_changed(stored, spec, also=("num_prompts",) if is_closed else ())
+        return cls(spec, path, is_resumed=is_resumed, only_repeat=only_repeat)
+
+    @classmethod
+    def repeated(cls, plan: Plan, again: str) -> Study:
+        """The plan of another run, measured here.
+
+        Args:
+            plan: Its spec and its cells.
+            again: How the user called that run, for the next step.
+        """
+        spec = plan.spec.model_copy(update={"working_dir": str(Path.cwd())})
+        run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug(spec.model[0].rpartition('/')[2])}"
+        path = Path(spec.output_dir).resolve() / run_id
+        return cls(spec, path, is_resumed=False, plan=plan, after=f"compare {shlex.quote(again)}")
 
     def run(self, *, pilot_only: bool) -> int:
         """Measure every cell, write the page, print the receipt.
@@ -106,10 +134,9 @@ class Study:
                 "Ask few prompts at first: --num-prompts 50.",
             )
         console = PatientConsole(highlight=False)
-        with console.status("Getting ready…") if console.is_terminal else nullcontext():
-            known = {cell.cell_id: cell for cell in (directory.cell() for directory in cells(self.path))}
-            with chdir(self.spec.working_dir or "."):
-                jobs = [self._as_planned(job) for job in jobs_of(self.spec, list(known.values()))]
+        waiting = console.status("Getting ready…") if console.is_terminal else nullcontext()
+        with waiting, chdir(self.spec.working_dir or "."):
+            jobs = [self._as_planned(job) for job in self._jobs()]
         self._prepare(jobs)
         for hint in dict.fromkeys(job.hint for job in jobs if job.hint is not None):
             console.print(hint, soft_wrap=True)
@@ -133,9 +160,21 @@ class Study:
             return ExitCode.INTERRUPTED
         return self._report(console, failures, pilot_only=pilot_only)
 
+    def _jobs(self) -> list[Job]:
+        """Its cells, or the one repeat of its cell that is to be measured."""
+        found = [directory.cell() for directory in cells(self.path)] or (self.plan.cells if self.plan else [])
+        known = list({cell.cell_id: cell for cell in found}.values())
+        if self.only_repeat is None:
+            return jobs_of(self.spec, known)
+        if known:  # another repeat has been measured: the same revision of everything
+            return jobs_of(self.spec, [known[0].model_copy(update={"repeat": self.only_repeat})])
+        upto = self.spec.model_copy(update={"repeats": self.only_repeat + 1})
+        jobs = [job for job in jobs_of(upto) if job.cell.repeat == self.only_repeat]
+        return [replace(job, spec=self.spec) for job in jobs]
+
     def _as_planned(self, job: Job) -> Job:
         """The job with as many prompts as an earlier resume has asked of this cell."""
-        if not self.is_resumed or self.is_extended:
+        if not self.is_resumed or self.is_extended or self.only_repeat is not None:
             return job
         sessions = [session for cell in load_run(self.path) if cell.cell == job.cell for session in cell.sessions]
         planned = max((session.manifest.n_prompts for session in sessions if session.manifest), default=None)
@@ -153,10 +192,17 @@ class Study:
             if job.cell.power_limit_w is not None:
                 refuse_power_limit(job.cell.power_limit_w, boards)
         self.spec = self.spec if self.is_resumed else with_variant_cells(self.spec, jobs)
-        if not self.is_resumed:
+        if self.only_repeat is not None:
+            with writing(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+        elif not self.is_resumed:
             self.path = claimed(self.path)
+        if self.plan is not None and self.plan.prompts_file is not None:
+            self.spec = self.spec.model_copy(update={"prompts": str(self.path / self.plan.prompts_file.name)})
+            with writing(self.path):
+                shutil.copyfile(self.plan.prompts_file, self.path / self.plan.prompts_file.name)
         stores = [store_for(job, self.path) for job in jobs]
-        if not self.is_resumed:
+        if not self.is_resumed or self.only_repeat is not None:
             write_spec(self.path, self.spec)
         elif any(not store.sessions() and len(list(store.path.parent.iterdir())) > 1 for store in stores):
             print("This run was begun on another site: it continues as a new part, and parts are not pooled.")
@@ -177,13 +223,14 @@ class Study:
         if not pilot_only:
             self._join_external(console)
         measured = publish.accounts(self.path)
+        own = [each for each in measured if self.only_repeat in (None, each.summary.cell.repeat)]
         if measured and not pilot_only:
             above = variant_leads(self.path, measured)
             measured = in_order(self.path, measured)
             page = publish.publish(self.path, measured, above=above, names=names_of(self.path))
             places = [Place(what="Page", path=str(page)), Place(what="Data", path=str(self.path))]
             leads = [*above, *loads_leads([account.summary for account in measured])]
-            shown = [account for account in measured if account.summary.cell.repeat == 0] or measured[:1]
+            shown = [account for account in own if account.summary.cell.repeat == 0] or own[:1]
             for index, account in enumerate(shown, start=1):
                 last = index == len(shown) and not leads
                 console.print()
@@ -191,11 +238,11 @@ class Study:
                     console,
                     receipt_of(account.summary),
                     places=places if last else (),
-                    next_command=next_command(account.summary, self._name()) if last else None,
+                    next_command=self._next(account.summary) if last else None,
                 )
             if leads:
                 print_leads(console, leads)
-                print_ends(console, places, next_command(measured[0].summary, self._name()))
+                print_ends(console, places, self._next(measured[0].summary))
             if len(measured) > len(shown):
                 console.print(f"\n{len(measured) - len(shown)} more repeats are on the page.")
         if pilot_only:
@@ -204,10 +251,28 @@ class Study:
             console.print(f"\n{model} failed: {error}\n  → {error.next_step}", soft_wrap=True)
         if failures:
             return ExitCode.CELLS_FAILED
-        return exit_code([account.summary for account in measured])
+        return exit_code([account.summary for account in own])
+
+    def _next(self, summary: Summary) -> str:
+        if self.after is not None and is_complete(summary):
+            return f"{program()} {self.after} {self._name()}"
+        return next_command(summary, self._name())
 
     def _name(self) -> str:
         return named(self.path)
+
+
+def _refuse_changed(stored: RunSpec, asked: RunSpec, also: Sequence[str] = ()) -> None:
+    """A run's cells stay what they are.
+
+    Raises:
+        UsageError: What is asked would change one.
+    """
+    changed = [name for name in (*FIXED, *also) if getattr(asked, name) != getattr(stored, name)]
+    if changed:
+        raise UsageError(
+            f"--{changed[0].replace('_', '-')} would change what this run measures.", "Start a new run with it."
+        )
 
 
 def called(job: Job) -> str:
@@ -274,7 +339,9 @@ def write_spec(path: Path, spec: RunSpec) -> None:
     """
     with writing(path):
         text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
-        (path / SPEC_NAME).write_text(text, encoding="utf-8")
+        partial = path / f"{SPEC_NAME}.{os.getpid()}.partial"  # repeats of a sweep may begin at the same moment
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path / SPEC_NAME)
 
 
 def named(path: Path) -> str:

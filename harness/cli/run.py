@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-NOT_IN_SPEC = {"main", "verb", "file", "resume", "plan", "set"}
+NOT_IN_SPEC = {"main", "verb", "file", "resume", "plan", "set", "again", "run_dir", "only_repeat"}
 EPILOG = """\
 examples:
   harness run                                        the embedded model, thinking off and on, no download
@@ -21,6 +22,7 @@ examples:
   harness run --model qwen3-8b --variant bf16:dtype=bfloat16 --variant int8:quantization=int8 --repeats 3
   harness run study.yaml --seed 7                    a run file; flags win over it
   harness run --resume latest                        complete a run that was stopped or killed
+  harness run --from bundle.zip                      measure here what somebody else has measured; then: harness compare
 """
 
 
@@ -107,9 +109,19 @@ def add_parser(subparsers: Subparsers) -> None:
     out = parser.add_argument_group("what is kept")
     out.add_argument("--output-dir", metavar="DIR", help="default: results")
     out.add_argument("--resume", default=None, metavar="RUN", help="complete a run: a path, a run id, or latest")
+    out.add_argument(
+        "--from",
+        dest="again",
+        default=None,
+        metavar="BUNDLE|RUN",
+        help="repeat its plan: models, prompts, seeds, protocol",
+    )
     out.add_argument("--plan", action="store_true", default=False, help="stop after five pilot queries per mode")
     out.add_argument("--store-text", metavar="full|hash|none", help="of answers (default: full)")
     out.add_argument("--tariff", type=float, metavar="PRICE", help="of a kWh, for the receipt")
+    sweeps = parser.add_argument_group("a part of something larger, as sweeps and batch scripts ask for it")
+    sweeps.add_argument("--run-dir", default=None, metavar="DIR", help="this directory, made or completed")
+    sweeps.add_argument("--only-repeat", type=int, default=None, metavar="R", help="of the repeats this one, from 0")
     parser.set_defaults(main=main)
 
 
@@ -127,14 +139,26 @@ def main(options: argparse.Namespace) -> int:
     from harness.study import Study
 
     flags: dict[str, Any] = {key: value for key, value in vars(options).items() if key not in NOT_IN_SPEC}
-    if options.resume is not None and options.file is not None:
-        raise UsageError(
-            f"--resume completes a run as it was planned; {options.file} would be another plan.",
-            "Leave one of them out.",
-        )
-    study = (
-        Study.resumed(options.resume, flags, tuple(options.set))
-        if options.resume is not None
-        else Study.new(options.file, flags, tuple(options.set))
-    )
+    plans = {"--resume": options.resume, "--from": options.again, "FILE.yaml": options.file}
+    given = [name for name, value in plans.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} are two plans.", "Leave one of them out.")
+    overrides = tuple(options.set)
+    if (options.run_dir is None) is not (options.only_repeat is None) or (
+        options.run_dir and given not in ([], ["FILE.yaml"])
+    ):
+        raise UsageError("--run-dir and --only-repeat belong together, with a run file.", "See `harness run --help`.")
+    if options.run_dir is not None:
+        directory = Path(options.run_dir)
+        study = Study.placed(options.file, directory, flags, overrides, only_repeat=options.only_repeat)
+    elif options.again is not None:
+        from harness.bundle.archive import opened
+        from harness.repeat import plan_of
+
+        with opened(options.again, Path(flags.get("output_dir", "results")), measured=True) as run:
+            return Study.repeated(plan_of(run, flags, overrides), options.again).run(pilot_only=options.plan)
+    elif options.resume is not None:
+        study = Study.resumed(options.resume, flags, overrides)
+    else:
+        study = Study.new(options.file, flags, overrides)
     return study.run(pilot_only=options.plan)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from harness.reasoning.switch import FamilyReasoning, budget_end, budget_of
 from harness.records import Cell, EngineOptions, PairedCheckpoint, Prompt, PromptSet
 from harness.scoring.catalogue import scorer_identity
 from harness.wiring.lengths import Lengths, lengths_of, refuse_lengths
+from harness.wiring.sizes import EVERYDAY_SET, cap_of, prompts_asked
 from harness.wiring.subject import Subject, subject_of
 from harness.wiring.variants import in_turn, resumed_cells, variant_specs
 
@@ -33,13 +33,6 @@ if TYPE_CHECKING:
 N_PILOT = 5
 SERVED = "served"
 """As a device: wherever a server has put its model."""
-EMBEDDED_SET, EVERYDAY_SET = "chains", "everyday"
-CAPS = {EMBEDDED_SET: 128}
-CAP = 2048
-COUNTS = {EMBEDDED_SET: 100}
-COUNT = 50
-LENGTHS_COUNT = 400
-"""Prompts of a two-phase run, whose token counts cost a batch's share each."""
 LENGTHS_BATCH_SIZE = 32
 N_ONE_BY_ONE = N_FITTED + N_HELD_OUT
 """Queries of a two-phase run that are measured all the same."""
@@ -71,12 +64,7 @@ class Job:
     def n_prompts(self) -> int:
         """How many prompts the run takes at most."""
         n_all = len(self.prompt_set.prompts)
-        wanted = self.spec.num_prompts or self.spec.preset.num_prompts
-        if wanted is None and self.spec.until_ci is not None:
-            wanted = n_all
-        if wanted is None and self.spec.two_phase:
-            wanted = LENGTHS_COUNT
-        return min(wanted or COUNTS.get(self.prompt_set.name, COUNT), n_all)
+        return min(prompts_asked(self.spec, self.prompt_set.name) or n_all, n_all)
 
     @property
     def hint(self) -> str | None:
@@ -123,7 +111,7 @@ def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntr
             attention=spec.engine.attention,
             compile=spec.engine.compile,
             n_threads=spec.engine.n_threads,
-            serve=tuple(shlex.split(spec.serve or "")),
+            serve=spec.served_by,
         ),
         dtype=protocol.dtype if spec.dtype == "auto" else spec.dtype,
         quantization=spec.quantization,
@@ -208,6 +196,10 @@ def _resumed(spec: RunSpec, device: str, catalogue: Catalogue, cell: Cell) -> Jo
             f"This run was measured on {cell.engine.device}, and here it would be {device}.",
             f"Add --device {cell.engine.device}, or start a new run.",
         )
+    for checkpoint in (cell, cell.pair):
+        if checkpoint is not None and checkpoint.source.startswith(("embedded:", "/")) and not spec.is_served:
+            own = catalogue.entry(_reference(checkpoint)).model_copy(update={"revision": checkpoint.revision})
+            _revision(source_of(own), own)  # files that have changed are refused
     scorer = scorer_identity(spec.scorer) if spec.scorer is not None else None
     if scorer != cell.scorer:
         raise UsageError(
@@ -272,7 +264,7 @@ def _caps(spec: RunSpec, subject: Subject, prompt_set: PromptSet, source: str) -
 
 def _cap(prompt_set: PromptSet, source: str) -> int:
     """The token cap where none is given: half of a small model's context is left to the prompt."""
-    cap, context = CAPS.get(prompt_set.name, CAP), _context(source)
+    cap, context = cap_of(prompt_set.name), _context(source)
     return min(cap, context // 2) if context is not None else cap
 
 

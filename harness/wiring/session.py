@@ -17,6 +17,7 @@ from harness.clock import SessionClock
 from harness.config import RunSpec, token_weights
 from harness.environment.cpu_time import CpuTime
 from harness.environment.machine import site, visible_gpus
+from harness.environment.neighbours import announced_neighbours
 from harness.environment.nvml import Nvml, open_nvml
 from harness.environment.rapl import RaplZone, rapl_zones
 from harness.environment.visibility import choose_boards, order_doubt
@@ -165,6 +166,7 @@ def _measure(
         )
         if any(not zone.readable for zone in zones):
             watch.findings.append(Finding(code=FindingCode.HOST_NOT_READABLE))
+        watch.findings += announced_neighbours(os.environ)
         if serving is not None:
             watch.findings += serving.findings
         cpu_time = CpuTime() if serving is None else CpuTime(served_by=serving.roots)
