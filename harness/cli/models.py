@@ -22,12 +22,20 @@ def add_parser(subparsers: Subparsers) -> None:
         description="The models known by name, how each is asked to think, and whether that was seen to work.",
     )
     parser.add_argument("--fits", action="store_true", help="only those whose weights fit into one GPU of this machine")
+    parser.add_argument(
+        "--fetch",
+        nargs="+",
+        metavar="NAME|ID[@REV]|FILE.yaml",
+        help="download the weights of these, or of all that a run or sweep file names, before anything is measured",
+    )
     parser.add_argument("--models", default=None, metavar="FILE", help="another models.yaml")
     parser.set_defaults(main=main)
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print the catalogue as a table."""
+    """Print the catalogue as a table, or fetch weights."""
+    if options.fetch is not None:
+        return _fetch(options)
     from rich.table import Table
 
     from harness.config import load_catalogue
@@ -62,6 +70,49 @@ def main(options: argparse.Namespace) -> int:
     if options.fits:
         console.print(f"\nFit into {memory_bytes / 1e9:.0f} GB with a fifth to spare for the context.")
     return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from harness.config import load_catalogue
+    from harness.engine.fetch import fetch
+    from harness.report.terminal import PatientConsole
+
+    catalogue, console = load_catalogue(options.models), PatientConsole(highlight=False)
+    names = [name for each in options.fetch for name in _named(each)]
+    entries = {(entry.source, entry.revision): entry for name in names for entry in _with_pair(catalogue, name)}
+    for entry in entries.values():
+        fetched = fetch(entry.source, entry.revision)
+        if fetched is None:
+            console.print(f"{entry.name}: on this machine already.", soft_wrap=True)
+            continue
+        came = (
+            f"{fetched.n_bytes_downloaded / 1e9:,.2f} GB came" if fetched.n_bytes_downloaded else "all of it was here"
+        )
+        at = f"{fetched.source}@{fetched.revision}"
+        console.print(f"{entry.name}: {fetched.n_bytes / 1e9:,.2f} GB, {came}. {at}", soft_wrap=True)
+    return 0
+
+
+def _named(name: str) -> list[str]:
+    """The models of a run or sweep file, or the name itself."""
+    from pathlib import Path
+
+    from harness.config import load_run_spec, load_yaml
+
+    if Path(name).suffix not in (".yaml", ".yml") or not Path(name).is_file():
+        return [name]
+    if {"run", "vary"} & set(load_yaml(Path(name))):
+        from harness.sweep.plan import plan_of
+        from harness.sweep.spec import load_sweep_spec
+
+        plan = plan_of(load_sweep_spec(Path(name)))
+        return [model for cell in (*plan.runs, *plan.references) for model in cell.spec["model"]]
+    return list(load_run_spec(name, {}).model)
+
+
+def _with_pair(catalogue: Catalogue, name: str) -> list[ModelEntry]:
+    entry = catalogue.entry(name)
+    return [entry, *([catalogue.entry(entry.pair)] if entry.pair else [])]
 
 
 def _modes(catalogue: Catalogue, entry: ModelEntry) -> str:
