@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.attribution import exclusive
-from harness.attribution.baseline import baselines, with_net
+from harness.attribution.baseline import baselines, pieces, with_net
 from harness.meter.curve.builder import CurveBuilder
 from harness.meter.curve.curve import Curve
 from harness.records import (
@@ -23,6 +24,7 @@ from harness.records import (
     IntervalRecord,
     Method,
     Phase,
+    PhaseReading,
     Reading,
     Segment,
 )
@@ -182,6 +184,56 @@ def test_net_is_gross_less_idle_and_may_be_negative() -> None:
     assert baseline.half_width_w == pytest.approx(math.hypot(1.0, math.hypot(0.1, 0.1) / 2))
     assert net.energy_net_half_width_j == pytest.approx(math.hypot(2.0, 4.0 * (baseline.half_width_w or 0.0)))
     assert with_net(reading(100.0, duration_s=4.0), baseline).energy_net_j == pytest.approx(-184.0)
+
+
+def idle_in_pieces(name: str, powers_w: Sequence[float]) -> IntervalRecord:
+    """An idle stretch of 3 s with the power of each of its pieces."""
+    found = [
+        PhaseReading(
+            name=phase.name,
+            time_start_s=phase.time_start_s,
+            time_end_s=phase.time_end_s,
+            energy_gross_j=power_w * (phase.time_end_s - phase.time_start_s),
+            energy_gross_half_width_j=0.0,
+        )
+        for phase, power_w in zip(pieces(0.0, 3.0), powers_w, strict=True)
+    ]
+    whole = reading(3.0 * sum(powers_w) / len(powers_w), half_width_j=0.0).model_copy(update={"phases": tuple(found)})
+    return IntervalRecord(session=1, name=name, time_start_s=0.0, time_end_s=3.0, readings=(whole,))
+
+
+def test_idle_power_that_wanders_is_known_less_well() -> None:
+    steady = [70.0, 70.0, 70.0, 70.0, 70.0, 70.0]
+    fast = [69.0, 71.0, 69.0, 71.0, 69.0, 71.0]
+    slow = [69.0, 69.0, 69.0, 71.0, 71.0, 71.0]
+    widths = [
+        baselines([idle_in_pieces("idle_before", each), idle_in_pieces("idle_after", each)])[GPU].half_width_w
+        for each in (steady, fast, slow)
+    ]
+    assert widths[0] == 0.0
+    # Three at a time: two blocks a stretch, each a third of a watt off. By ones it would be 2.228 * sqrt(12 / 10 / 12).
+    assert widths[1] == pytest.approx(4.303 * math.sqrt(4 / 9 / 2 / 4))
+    # Each 1 W off, two degrees of freedom.
+    assert widths[2] == pytest.approx(4.303 * math.sqrt(4 / 2 / 4))
+
+
+def test_what_two_stretches_differ_by_counts_where_it_is_more() -> None:
+    before, after = idle_in_pieces("idle_before", [60.0] * 6), idle_in_pieces("idle_after", [70.0] * 6)
+    assert baselines([before, after])[GPU].half_width_w == pytest.approx(5.0)
+
+
+@given(
+    shift_w=st.floats(-50, 50),
+    factor=st.floats(0.1, 10),
+    powers_w=st.lists(st.floats(50, 90), min_size=6, max_size=6),
+)
+def test_the_wander_knows_no_level_and_scales_with_power(shift_w: float, factor: float, powers_w: list[float]) -> None:
+    def width_w(powers: Sequence[float]) -> float:
+        both = [idle_in_pieces("idle_before", powers), idle_in_pieces("idle_after", powers)]
+        return baselines(both)[GPU].half_width_w or 0.0
+
+    assert width_w([each + shift_w + 60 for each in powers_w]) == pytest.approx(width_w(powers_w), abs=1e-9)
+    assert width_w([each * factor for each in powers_w]) == pytest.approx(factor * width_w(powers_w), abs=1e-9)
 
 
 def test_the_baseline_s_error_is_common_and_does_not_shrink_with_the_number_of_queries() -> None:

@@ -249,7 +249,7 @@ def test_a_ramp_is_exact_at_the_ticks_and_near_between_them() -> None:
 def test_an_isolated_short_query_at_any_phase_of_the_counter(late_s: float, limit: float) -> None:
     """0.2 s at 400 W over 70 W idle: two ticks hold all of it, and the edges say where. Its work may begin late."""
     errors, inside = [], 0
-    n_phases = 150
+    n_phases = 60
     for seed, phase_s in enumerate(np.random.default_rng(1).uniform(0.0, 0.1, n_phases).tolist()):
         start_s, end_s = 2.0 + phase_s, 2.2 + phase_s
         power = Power.steps(70.0, (start_s + late_s, end_s, 400.0))
@@ -344,7 +344,7 @@ def test_the_half_width_of_many_queries_sum_holds_although_their_errors_have_one
     """A prefill at 650 W, then 380 W, idle in between: what the curve assumes is wrong the same way each time."""
     rng = np.random.default_rng(3)
     time_s, knots, energies, spans = 2.0, [0.0], [0.0], []
-    for _ in range(200):
+    for _ in range(40):
         length_s, prefill_s, gap_s = 0.5 * rng.uniform(0.7, 1.3), rng.uniform(0.03, 0.05), rng.uniform(0.03, 0.06)
         for until_s, power_w in ((time_s, 70.0), (time_s + prefill_s, 650.0), (time_s + length_s, 380.0)):
             energies.append(energies[-1] + power_w * (until_s - knots[-1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from harness.engine.budget import Budget
 from harness.engine.transformers import TransformersEngine
 from harness.errors import UsageError
 from harness.reasoning.switch import FamilyReasoning
-from harness.records import ModeSwitch, Prompt, ReasoningSpec, Sampling
+from harness.records import Generation, ModeSwitch, Prompt, ReasoningSpec, Sampling
 from tests.tiny_model import make_tokenizer, save_tiny_model
 
 EMBEDDED = Path(harness.__file__).parent / "assets" / "tiny-reasoner"
 END = "\n</think>\n\n"
+Alone = Callable[[Prompt, str, int], Generation]
 TINY = {
     "off": ModeSwitch(template={"enable_thinking": False}),
     "on": ModeSwitch(template={"enable_thinking": True}),
@@ -108,6 +110,16 @@ def greedy() -> Iterator[TransformersEngine]:
     engine.close()
 
 
+@pytest.fixture(scope="module")
+def alone(greedy: TransformersEngine) -> Alone:
+    return asked_once(greedy)
+
+
+def asked_once(engine: TransformersEngine) -> Alone:
+    """What it answers to a prompt alone, in a mode up to a cap: without chance it is always the same."""
+    return cache(lambda prompt, mode, max_new_tokens: engine.generate(prompt, mode, max_new_tokens, 1))
+
+
 def embedded(sampling: Sampling, budget_mode: str = "on", **options: Any) -> TransformersEngine:
     spec = ReasoningSpec(thinking_start="<think>", thinking_end="</think>", modes=TINY, budget_mode=budget_mode)
     engine = TransformersEngine(
@@ -124,9 +136,9 @@ def embedded(sampling: Sampling, budget_mode: str = "on", **options: Any) -> Tra
     return engine
 
 
-def test_the_thinking_is_the_models_own_up_to_the_budget(greedy: TransformersEngine) -> None:
-    free = greedy.generate(CHAINS[0], "on", 96, 1)
-    held = greedy.generate(CHAINS[0], "budget:8", 96, 1)
+def test_the_thinking_is_the_models_own_up_to_the_budget(alone: Alone) -> None:
+    free = alone(CHAINS[0], "on", 96)
+    held = alone(CHAINS[0], "budget:8", 96)
     begun = free.text[: len("<think>\n1 2 3 ")]  # one token per letter, and one for the mark
     assert held.text.startswith(f"{begun}{END}")
     assert held.forced_end
@@ -137,8 +149,8 @@ def test_the_thinking_is_the_models_own_up_to_the_budget(greedy: TransformersEng
     assert held.rendered_prompt == free.rendered_prompt
 
 
-def test_a_budget_that_is_not_reached_changes_nothing(greedy: TransformersEngine) -> None:
-    free, held = (greedy.generate(CHAINS[1], mode, 96, 1) for mode in ("on", "budget:64"))
+def test_a_budget_that_is_not_reached_changes_nothing(alone: Alone) -> None:
+    free, held = (alone(CHAINS[1], mode, 96) for mode in ("on", "budget:64"))
     assert (held.text, held.sizes, held.forced_end) == (free.text, free.sizes, False)
 
 
@@ -152,11 +164,11 @@ def test_a_model_that_answers_directly_is_not_interrupted() -> None:
 @pytest.mark.parametrize("mode", ["off", "on", "budget:8"])
 @pytest.mark.parametrize("batch_size", [3])
 def test_a_greedy_batch_writes_what_each_prompt_alone_would(
-    greedy: TransformersEngine, mode: str, batch_size: int
+    greedy: TransformersEngine, alone: Alone, mode: str, batch_size: int
 ) -> None:
     batch = greedy.generate_batch(CHAINS, mode, 96, 1, batch_size=batch_size)
-    alone = [greedy.generate(prompt, mode, 96, 1) for prompt in CHAINS]
-    for one, other in zip(batch, alone, strict=True):
+    for one, prompt in zip(batch, CHAINS, strict=True):
+        other = alone(prompt, mode, 96)
         assert (one.text, one.sizes, one.forced_end) == (other.text, other.sizes, other.forced_end)
         assert (one.finish_reason, one.thinking, one.answer) == (other.finish_reason, other.thinking, other.answer)
     if mode == "budget:8":
@@ -165,10 +177,10 @@ def test_a_greedy_batch_writes_what_each_prompt_alone_would(
         assert len({generation.sizes["output_tokens"] for generation in batch}) > 1
 
 
-def test_a_cut_batch_says_which_rows_were_cut(greedy: TransformersEngine) -> None:
+def test_a_cut_batch_says_which_rows_were_cut(greedy: TransformersEngine, alone: Alone) -> None:
     batch = greedy.generate_batch(CHAINS, "on", 12, 1, batch_size=3)
-    alone = [greedy.generate(prompt, "on", 12, 1) for prompt in CHAINS]
-    assert [generation.finish_reason for generation in batch] == [generation.finish_reason for generation in alone]
+    singly = [alone(prompt, "on", 12) for prompt in CHAINS]
+    assert [generation.finish_reason for generation in batch] == [generation.finish_reason for generation in singly]
     assert {generation.finish_reason for generation in batch} == {"stop", "length"}
 
 
@@ -176,7 +188,7 @@ def test_more_thinking_gives_more_right_answers(greedy: TransformersEngine) -> N
     """Sums of up to ten steps need as many thoughts, each two tokens long."""
     right = {}
     for mode in ("budget:8", "budget:16", "on"):
-        answers = greedy.generate_batch(SUMS, mode, 96, 5, batch_size=16)
+        answers = greedy.generate_batch(SUMS, mode, 96, 5, batch_size=len(SUMS))
         right[mode] = sum(each.answer == last_digit(prompt) for each, prompt in zip(answers, SUMS, strict=True))
     assert right["budget:8"] < right["budget:16"] < right["on"]
 
@@ -193,8 +205,8 @@ def last_digit(prompt: Prompt) -> str:
 
 SUMS = [
     Prompt(prompt_id=f"sum-{n_steps}-{first}", text=f"{first}" + "+3*7-4+8*9-2+6*3-5+1"[: 2 * n_steps] + "=")
-    for n_steps in (2, 4, 6, 8, 10)
-    for first in range(10)
+    for n_steps in (4, 6, 10)
+    for first in range(6)
 ]
 
 

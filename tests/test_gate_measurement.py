@@ -659,12 +659,13 @@ def test_at_the_limit_it_stays_open_until_the_last_look_or_the_clock(lab: Lab) -
 
 QUICK = """
 import json, os, signal, sys
-from harness import pipeline
+from transformers import AutoTokenizer, Qwen3ForCausalLM
+from harness import gate_measurement, pipeline, publish
 from harness.cli.parser import run_verb
 from harness.progress import Progress
 
 pipeline.SETTLE_S, pipeline.FINAL_WAIT_S, pipeline.FINAL_WAIT_MORE_S = 0.1, 0.3, 0.1
-n_left = int(os.environ.get("KILLED_AFTER", "1000000"))
+n_left = -1
 
 def ended(self, index, ended=Progress.ended):
     global n_left
@@ -674,24 +675,35 @@ def ended(self, index, ended=Progress.ended):
         os.kill(os.getpid(), signal.SIGKILL)
 
 Progress.ended = ended
-for arguments in json.loads(sys.argv[1]):
-    print("EXIT", run_verb(arguments), flush=True)
+for log, arguments, killed_after in json.loads(sys.argv[1]):
+    child = os.fork()
+    if not child:
+        n_left = killed_after
+        with open(log, "w") as output:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+        sys.exit(run_verb(arguments))
+    print(log, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    sys.stdin.readline()
 """
-"""`harness` on a machine that nothing has to settle on, one command line after the other; killed after a query."""
-N_REAL = 10
+"""`harness` on a machine that nothing has to settle on, one process after the other, each when it is told to.
+
+They are forked because most of a short run is the import of what it needs. One may be killed after so many queries.
+"""
+N_REAL = 6
 KILLED_AFTER = N_REAL + 4
 """Queries: the process is killed in the second of two blocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Two processes of one gate, the first killed, and another gate."""
+    """Two processes of one gate, the first killed, and another gate: exit code and output of each."""
 
     root: Path
     killed: tuple[int, str]
     n_before: int
-    resumed: str
-    dearer: str
+    resumed: tuple[int, str]
+    dearer: tuple[int, str]
     same: Path
 
 
@@ -721,24 +733,28 @@ def ended(tmp_path_factory: pytest.TempPathFactory, fake_nvml: Path) -> Ended:
     environment = {**fake.environment(fake_nvml.parent, root / "boards.conf"), "COLUMNS": "120"}
     environment["PYTHONPATH"] = str(Path(__file__).parents[1])
 
-    def program(log: str, *command_lines: list[str], killed_after: int | None = None) -> tuple[int, str]:
-        own = {} if killed_after is None else {"KILLED_AFTER": str(killed_after)}
-        with (root / log).open("w") as output:  # a pipe would be held open by what outlives a kill
-            code = subprocess.call(
-                [sys.executable, "-c", QUICK, json.dumps(command_lines)],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**environment, **own},
-                cwd=root,
-            )
-        return code, (root / log).read_text()
-
-    killed = program("killed.log", same, killed_after=KILLED_AFTER)
-    n_before = len(_lines(root / "results"))
-    _, output = program("resumed.log", ["gate", "--measure", "--resume", "latest", "--json", "same.json"], other)
+    resume = ["gate", "--measure", "--resume", "latest", "--json", "same.json"]
+    plan = [("killed.log", same, KILLED_AFTER), ("resumed.log", resume, -1), ("dearer.log", other, -1)]
+    done, n_lines = [], []
+    with subprocess.Popen(
+        [sys.executable, "-c", QUICK, json.dumps(plan)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=root,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in process.stdout:
+            log, code = line.split()
+            done.append((int(code), (root / log).read_text()))
+            n_lines.append(len(_lines(root / "results")))
+            process.stdin.write("\n")
+            process.stdin.flush()
+    killed, resumed, dearer = done
     same_path = min((root / "results").glob("*-gate*"))
-    resumed, dearer = output.split("EXIT ", 1)[0], output.split("EXIT ", 1)[1]
-    return Ended(root=root, killed=killed, n_before=n_before, resumed=resumed, dearer=dearer, same=same_path)
+    return Ended(root=root, killed=killed, n_before=n_lines[0], resumed=resumed, dearer=dearer, same=same_path)
 
 
 def _lines(results: Path) -> list[tuple[str, str, str]]:
@@ -759,9 +775,10 @@ def test_a_killed_gate_is_completed_without_measuring_anything_twice(ended: Ende
     asked = Counter(_lines(ended.same))
     assert set(asked.values()) == {1}
     assert len(asked) == 2 * N_REAL
-    assert ended.dearer.startswith("0\n"), ended.resumed  # the exit code of the one before
-    assert "candidate tiny-reasoner, repeat 1 of 1" not in ended.resumed
-    assert "reference tiny-reasoner, repeat 1 of 1" in ended.resumed
+    code, output = ended.resumed
+    assert code == ExitCode.OK, output
+    assert "candidate tiny-reasoner, repeat 1 of 1" not in output
+    assert "reference tiny-reasoner, repeat 1 of 1" in output
 
 
 @pytest.mark.timeout(900)
@@ -780,7 +797,8 @@ def test_one_model_against_itself_on_a_real_sampler(ended: Ended) -> None:
 
 @pytest.mark.timeout(900)
 def test_a_longer_answer_fails_on_a_real_sampler(ended: Ended) -> None:
-    assert ended.dearer.rstrip().endswith("EXIT 1"), ended.dearer
+    code, output = ended.dearer
+    assert code == ExitCode.GATE_FAILED, output
     (line,) = json.loads((ended.root / "dearer.json").read_text())["lines"]
     assert line["outcome"] == "fail"
     assert line["value"] > 1.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class Rig:
 
     path: Path
     power: Power = field(default_factory=lambda: Power.constant(IDLE_W))
-    n_prompts: int = 24
+    n_prompts: int = 16
     cell: Cell = field(default_factory=load_cell_of)
     duration_s: float = 120.0
     weights: tuple[float, float] | None = (0.5, 1.0)
@@ -230,9 +230,9 @@ def busy_power(rig: Rig) -> Power:
 def test_every_share_is_that_of_the_rule_and_together_they_are_the_whole(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    rehearsal = Rig(path=tmp_path / "rehearsal", cell=load_cell_of(**changes))
+    rehearsal = Rig(path=tmp_path / "rehearsal", cell=load_cell_of(**changes), n_prompts=24)
     rehearsal.session()
-    rig = Rig(path=tmp_path / "run", cell=rehearsal.cell, power=busy_power(rehearsal))
+    rig = replace(rehearsal, path=tmp_path / "run", power=busy_power(rehearsal))
     assert rig.session() == "finished"
 
     store, records = rig.store, rig.store.queries()
@@ -336,7 +336,7 @@ def test_an_interruption_while_energies_are_written_doubles_nothing(tmp_path: Pa
 
 def test_a_lost_sensor_stops_the_load_and_its_queries_are_asked_again(tmp_path: Path) -> None:
     rig = Rig(path=tmp_path / "run")
-    assert rig.session(lost_at_s={COUNTER.device: 12.0}) == "stopped"
+    assert rig.session(lost_at_s={COUNTER.device: 9.0}) == "stopped"
     assert rig.session() == "finished"
     known = {record.prompt_id for record in rig.store.queries() if the_reading(record).energy_gross_j is not None}
     assert known == {prompt.prompt_id for prompt in prompts(rig.n_prompts)}

@@ -7,9 +7,10 @@ run, and the same session on a board whose power steps at just these edges is co
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from harness.errors import (
     StorageFull,
     UsageError,
 )
+from harness.meter.curve.curve import Curve
 from harness.meter.meter import SessionMeter, rebuilt
 from harness.meter.replay import ReplayRecorder
 from harness.meter.sampler_stats import late_findings
@@ -64,7 +66,7 @@ from harness.schedule import Schedule, query_seed
 from harness.scoring.catalogue import scorer
 from harness.store import segments
 from harness.store.run_directory import RunDirectory
-from harness.verify import verify
+from harness.verify import Difference, Kind, verify
 from tests.synthetic_power import COUNTER, PACKAGE, Power, counter, joined, tick_times
 
 IDLE_W = 70.0
@@ -120,12 +122,13 @@ class Rig:
     path: Path
     power: Power = field(default_factory=lambda: Power.constant(IDLE_W))
     channels: Sequence[Channel] = (COUNTER,)
-    n_prompts: int = 5
+    n_prompts: int = 3
     store_text: str = "full"
     cell: Cell = field(default_factory=cell)
     tick_s: float = 0.1
     duration_s: float = 60.0
     largest_batch: int | None = None
+    origin_unix_s: float = 0.0
 
     @property
     def store(self) -> RunDirectory:
@@ -231,7 +234,7 @@ class Rig:
                     cell_id=self.cell.cell_id,
                     session=number,
                     started_utc="2030-01-01T00:00:00Z",
-                    origin_unix_s=0.0,
+                    origin_unix_s=self.origin_unix_s,
                     origin_monotonic_s=0.0,
                     command=("harness", "run"),
                     git_commit=None,
@@ -327,14 +330,22 @@ def portion_of(rows: Segment, chosen: np.typing.NDArray[np.bool_]) -> Segment:
     )
 
 
-def errors_at_all_phases(stepped: Rig, *, shorter_than_s: float, from_s: float) -> tuple[float, float]:
-    """Mean relative error of queries of some length, and the share inside their intervals, over 16 phases."""
+@pytest.fixture(scope="module")
+def at_all_phases(stepped: Rig) -> list[Curve]:
+    """The same run's curve, had the counter ticked earlier or later."""
     edges = [portion_of(rows, rows.channel == MARK_CHANNEL) for rows in stepped.store.segments(1)]
-    chosen = [query for query in stepped.store.queries() if from_s <= query.duration_s < shorter_than_s]
-    errors, inside = [], []
+    curves: list[Curve] = []
     for seed, phase_s in enumerate(np.linspace(0.0, 0.1, 5, endpoint=False).tolist()):
         ticks = counter(stepped.power, tick_times(0.1, 30.0, phase_s=phase_s), bracket_s=0.0005, seed=seed)
-        (curve,) = rebuilt([COUNTER], [joined(*edges, ticks)])
+        curves += rebuilt([COUNTER], [joined(*edges, ticks)])
+    return curves
+
+
+def errors_of(stepped: Rig, curves: Sequence[Curve], *, shorter_than_s: float, from_s: float) -> tuple[float, float]:
+    """Mean relative error of queries of some length, and the share inside their intervals, over all curves."""
+    chosen = [query for query in stepped.store.queries() if from_s <= query.duration_s < shorter_than_s]
+    errors, inside = [], []
+    for curve in curves:
         for query in chosen:
             span = (query.time_start_s, query.time_end_s)
             error_j = abs(curve.energy_j(*span) - stepped.power.energy_j(*span))
@@ -343,14 +354,14 @@ def errors_at_all_phases(stepped: Rig, *, shorter_than_s: float, from_s: float) 
     return float(np.mean(errors)), float(np.mean(inside))
 
 
-def test_intervals_hold_the_truth_at_every_phase_of_the_counter(stepped: Rig) -> None:
-    error, inside = errors_at_all_phases(stepped, from_s=0.2, shorter_than_s=60.0)
+def test_intervals_hold_the_truth_at_every_phase_of_the_counter(stepped: Rig, at_all_phases: list[Curve]) -> None:
+    error, inside = errors_of(stepped, at_all_phases, from_s=0.2, shorter_than_s=60.0)
     assert error < 0.005
     assert inside >= 0.95
 
 
-def test_intervals_of_queries_under_two_ticks_hold_the_truth_too(stepped: Rig) -> None:
-    _, inside = errors_at_all_phases(stepped, from_s=0.0, shorter_than_s=0.2)
+def test_intervals_of_queries_under_two_ticks_hold_the_truth_too(stepped: Rig, at_all_phases: list[Curve]) -> None:
+    _, inside = errors_of(stepped, at_all_phases, from_s=0.0, shorter_than_s=0.2)
     assert inside >= 0.95
 
 
@@ -426,7 +437,7 @@ def test_a_pilot_stops_and_is_completed_without_repeating_it(rig: Rig) -> None:
     assert end.status == "stopped"
     assert rig.session() == "finished"
     assert rig.on_disk() == rig.wanted()
-    assert [query.session for query in rig.store.queries()] == [1] * 4 + [2] * 6
+    assert [query.session for query in rig.store.queries()] == [1] * 4 + [2] * 2
     assert verify(rig.path).differences == ()
 
 
@@ -490,9 +501,10 @@ def test_any_other_error_ends_the_session_with_what_is_final_on_disk(rig: Rig) -
 def test_a_lost_sensor_leaves_nulls_with_the_reason_and_resuming_repeats_just_these(
     rig: Rig, channels: Sequence[Channel]
 ) -> None:
-    rig.channels = channels
-    Rig(path=rig.path.parent / "rehearsal").session()
-    rehearsed = Rig(path=rig.path.parent / "rehearsal").store.queries()
+    rig.channels, rig.n_prompts = channels, 5
+    rehearsal = Rig(path=rig.path.parent / "rehearsal", n_prompts=3)
+    rehearsal.session()
+    rehearsed = rehearsal.store.queries()
     lost_s = rehearsed[4].time_start_s + 0.1
     rig.power = Power.constant(200.0)
     assert rig.session(lost_at_s={COUNTER.device: lost_s}) == "stopped"
@@ -547,7 +559,7 @@ def test_an_interrupt_keeps_what_is_final_and_the_rest_is_resumed(rig: Rig) -> N
 
 @pytest.mark.parametrize("tick_s", [0.1, 0.7])
 def test_the_idle_power_after_the_queries_is_measured_whatever_the_sensors_tick(rig: Rig, tick_s: float) -> None:
-    rig.tick_s = tick_s
+    rig.tick_s, rig.n_prompts = tick_s, 1
     rig.session()
     (after,) = [interval for interval in rig.store.intervals(1) if interval.name == "idle_after"]
     (board,) = after.readings
@@ -568,6 +580,7 @@ class FullOnce(RunDirectory):
 
 @pytest.mark.parametrize("n_full", [2, 3])  # the first is the idle stretch's
 def test_readings_that_could_not_be_written_are_written_before_what_follows_from_them(rig: Rig, n_full: int) -> None:
+    rig.n_prompts = 5
     store = FullOnce(rig.store.path)
     store.n_left = n_full
     with pytest.raises(StorageFull):
@@ -722,29 +735,40 @@ def test_an_observer_sees_every_stage_and_every_final_query(rig: Rig) -> None:
     rig.session(observer=witness)
     assert witness.stages == ["load", "warm_up", "idle_before", "queries", "idle_after"]
     assert Counter(witness.final) == rig.wanted()
-    assert witness.n_ended == 10
+    assert witness.n_ended == 6
 
 
 # ---------------------------------------------------------------------------------------------- tampering
 
 
-def measured(path: Path) -> Rig:
-    rig = Rig(path=path, n_prompts=2, power=Power.constant(300.0))
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Rig:
+    """Not to be changed."""
+    rig = Rig(path=tmp_path_factory.mktemp("untouched") / "run", n_prompts=2, power=Power.constant(300.0))
     rig.session()
-    assert verify(path).differences == ()
+    assert verify(rig.path).differences == ()
     return rig
+
+
+@pytest.fixture
+def measured(untouched: Rig, tmp_path: Path) -> Rig:
+    return replace(untouched, path=Path(shutil.copytree(untouched.path, tmp_path / "run")))
+
+
+def wrong_energies(rig: Rig) -> list[Difference]:
+    """Beside the hashes, which know of every edit."""
+    return [each for each in verify(rig.path).differences if each.kind is Kind.ENERGIES]
 
 
 @pytest.mark.parametrize(
     ("field", "figure"), [("energy_gross_j", "energy_gross_j"), ("energy_gross_half_width_j", "half_width")]
 )
-def test_verify_names_an_edited_query(tmp_path: Path, field: str, figure: str) -> None:
-    rig = measured(tmp_path / "run")
-    path = rig.store.path / "queries.jsonl"
+def test_verify_names_an_edited_query(measured: Rig, field: str, figure: str) -> None:
+    path = measured.store.path / "queries.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines[2]["readings"][0][field] *= 1.001
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    difference, *sums = verify(rig.path).differences
+    difference, *sums = wrong_energies(measured)
     assert [each.figure.partition(" of ")[0] for each in sums] == ["sum over everything"] * (field == "energy_gross_j")
     assert difference.where == f"{lines[2]['prompt_id']} in mode {lines[2]['mode']}"
     assert figure in difference.figure
@@ -752,24 +776,22 @@ def test_verify_names_an_edited_query(tmp_path: Path, field: str, figure: str) -
     assert difference.recomputed == pytest.approx(lines[2]["readings"][0][field] / 1.001)
 
 
-def test_verify_names_an_edited_phase_and_a_null_made_up(tmp_path: Path) -> None:
-    rig = measured(tmp_path / "run")
-    path = rig.store.path / "queries.jsonl"
+def test_verify_names_an_edited_phase_and_a_null_made_up(measured: Rig) -> None:
+    path = measured.store.path / "queries.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines[0]["readings"][0]["phases"][0]["energy_gross_j"] += 0.1
     lines[1]["readings"][0]["energy_gross_j"] = None
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    phase, null = verify(rig.path).differences
+    phase, null = wrong_energies(measured)
     assert "prefill" in phase.figure
     assert null.stored is None
     assert null.recomputed is not None
 
 
-def test_verify_names_what_an_edited_raw_reading_no_longer_supports(tmp_path: Path) -> None:
-    rig = measured(tmp_path / "run")
-    query = rig.store.queries()[2]
+def test_verify_names_what_an_edited_raw_reading_no_longer_supports(measured: Rig) -> None:
+    query = measured.store.queries()[2]
     edited = 0
-    for path in sorted(rig.store.path.glob("sessions/01/power-*.parquet")):
+    for path in sorted(measured.store.path.glob("sessions/01/power-*.parquet")):
         segment = segments.read(path)
         near = np.flatnonzero((segment.channel == 0) & (np.abs(segment.time_after_s - query.time_end_s) < 0.05))
         if len(near):
@@ -779,13 +801,12 @@ def test_verify_names_what_an_edited_raw_reading_no_longer_supports(tmp_path: Pa
             segments.write(path, Segment(**columns))
             edited += 1
     assert edited == 1
-    differences = verify(rig.path).differences
+    differences = verify(measured.path).differences
     assert f"{query.prompt_id} in mode {query.mode}" in {difference.where for difference in differences}
 
 
-def test_verify_notices_a_raw_file_that_is_gone(tmp_path: Path) -> None:
-    rig = measured(tmp_path / "run")
-    first, *_ = sorted(rig.store.path.glob("sessions/01/power-*.parquet"))
+def test_verify_notices_a_raw_file_that_is_gone(measured: Rig) -> None:
+    first, *_ = sorted(measured.store.path.glob("sessions/01/power-*.parquet"))
     assert pq.read_metadata(first).num_rows > 0
     first.unlink()
-    assert verify(rig.path).differences != ()
+    assert verify(measured.path).differences != ()

@@ -68,10 +68,8 @@ def test_each_load_has_its_own_baseline(paired: Rig) -> None:
         assert the_reading(query).power_idle_w == pytest.approx(IDLE_W, rel=1e-3)
 
 
-def test_a_second_checkpoint_that_draws_more_idle_does_not_pay_for_it_in_net(tmp_path: Path) -> None:
-    rehearsal = Rig(path=tmp_path / "rehearsal", n_prompts=6, cell=cell(pair=OTHER), duration_s=90.0)
-    rehearsal.session()
-    loads = [interval for interval in rehearsal.store.intervals(1) if interval.name == "load"]
+def test_a_second_checkpoint_that_draws_more_idle_does_not_pay_for_it_in_net(paired: Rig, tmp_path: Path) -> None:
+    loads = [interval for interval in paired.store.intervals(1) if interval.name == "load"]
     dearer = Power.steps(IDLE_W, (loads[2].time_end_s, loads[3].time_start_s, 2 * IDLE_W))
     rig = Rig(path=tmp_path / "run", n_prompts=6, cell=cell(pair=OTHER), duration_s=90.0, power=dearer)
     assert rig.session() == "finished"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.records import Boundary, IntervalRecord, Method, Reading
+from harness.records import Boundary, IntervalRecord, Method, Phase, PhaseReading, Reading
 
 if TYPE_CHECKING:
     from harness.records import FloatArray
@@ -24,6 +24,11 @@ Amount = TypeVar("Amount", float, "FloatArray")
 LOAD_NAME = "load"
 IDLE_NAMES = ("idle_before", "idle_after")
 DRIFT_LIMIT = 0.1
+N_PIECES = 6
+"""Equal parts in which an idle stretch is read besides: how idle power wanders shows in them."""
+PIECES_A_BLOCK = (1, 2, 3)
+STUDENT_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""Two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom; for more, the last is on the safe side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +98,22 @@ def above_idle_j(energy_j: Amount, duration_s: Amount, power_idle_w: float) -> A
     return energy_j - power_idle_w * duration_s
 
 
+def pieces(time_start_s: float, time_end_s: float) -> list[Phase]:
+    """The equal parts in which an idle stretch is read."""
+    step_s = (time_end_s - time_start_s) / N_PIECES
+    edges_s = [time_start_s + step_s * number for number in range(N_PIECES)] + [time_end_s]
+    return [
+        Phase(name=f"piece_{number}", time_start_s=begin_s, time_end_s=end_s)
+        for number, (begin_s, end_s) in enumerate(pairwise(edges_s), start=1)
+    ]
+
+
 def _baseline(device: str, readings: Sequence[Reading]) -> Baseline:
     powers = [_energy_j(reading) / reading.duration_s for reading in readings]
     power_w = sum(powers) / len(powers)
     spread_w = (max(powers) - min(powers)) / 2
     # One idle stretch cannot show drift; as much as would be called drift may be hidden in it.
-    drift_w = spread_w if len(powers) > 1 else DRIFT_LIMIT / 2 * power_w
+    drift_w = max(spread_w if len(powers) > 1 else DRIFT_LIMIT / 2 * power_w, _wander_w(readings))
     half_width_w = None
     if readings[0].method is not Method.ESTIMATED:
         each = [(reading.energy_gross_half_width_j or 0.0) / reading.duration_s for reading in readings]
@@ -110,6 +125,36 @@ def _baseline(device: str, readings: Sequence[Reading]) -> Baseline:
         half_width_w=half_width_w,
         drifted=2 * spread_w > DRIFT_LIMIT * power_w,
     )
+
+
+def _wander_w(readings: Sequence[Reading]) -> float:
+    """95 % half-width of the mean idle power from how it wanders within the stretches; 0 where no pieces were read.
+
+    Neighbouring pieces are alike where power wanders slowly, and their spread alone would promise too much. So they are
+    also taken together, two and three at a time, and the largest answer counts (blocking: Flyvbjerg and Petersen,
+    J. Chem. Phys. 91, 461, 1989), each with its own few degrees of freedom.
+    """
+    stretches = [[_power_w(phase) for phase in reading.phases] for reading in readings]
+    known = [[power for power in stretch if power is not None] for stretch in stretches]
+    if any(len(stretch) < N_PIECES for stretch in known) or not known:
+        return 0.0
+    return max(_of_blocks_w(known, size) for size in PIECES_A_BLOCK)
+
+
+def _of_blocks_w(stretches: Sequence[Sequence[float]], size: int) -> float:
+    blocks = [
+        [math.fsum(stretch[first : first + size]) / size for first in range(0, N_PIECES, size)] for stretch in stretches
+    ]
+    n_free = sum(len(block) - 1 for block in blocks)
+    means = [math.fsum(block) / len(block) for block in blocks]
+    squares = math.fsum((each - mean) ** 2 for block, mean in zip(blocks, means, strict=True) for each in block)
+    error_w = math.sqrt(squares / n_free / sum(map(len, blocks)))
+    return STUDENT_95[min(n_free, len(STUDENT_95)) - 1] * error_w
+
+
+def _power_w(phase: PhaseReading) -> float | None:
+    duration_s = phase.time_end_s - phase.time_start_s
+    return None if phase.energy_gross_j is None or duration_s <= 0 else phase.energy_gross_j / duration_s
 
 
 def _energy_j(reading: Reading) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from harness.attribution import exclusive
+from harness.attribution.baseline import IDLE_NAMES, pieces
 from harness.clock import ClockOffsets, clock_offsets, utc_now
 from harness.meter.meter import SessionMeter
 from harness.meter.sampler_stats import late_findings
@@ -154,7 +155,11 @@ class Recording:
         self, curves: Sequence[EnergyCurve], name: str, start_s: float | None, end_s: float
     ) -> IntervalRecord:
         begins = [first(curve.time_first_s, end_s) if start_s is None else start_s for curve in curves]
-        readings = [exclusive.read(curve, begin_s, end_s) for curve, begin_s in zip(curves, begins, strict=True)]
+        is_idle = name in IDLE_NAMES
+        readings = [
+            exclusive.read(curve, begin_s, end_s, pieces(begin_s, end_s) if is_idle else ())
+            for curve, begin_s in zip(curves, begins, strict=True)
+        ]
         begun_s = min(begins, default=end_s)
         return IntervalRecord(
             session=self.number, name=name, time_start_s=begun_s, time_end_s=end_s, readings=tuple(readings)

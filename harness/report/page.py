@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -142,15 +143,6 @@ def render_page(cells: Sequence[PageCell], *, title: str | None = None, leads: S
     Returns:
         HTML without any reference to another file or host.
     """
-    environment = Environment(
-        loader=PackageLoader("harness", "assets/page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["coded"] = coded
-    environment.filters["tight"] = tight
     assets = files("harness") / "assets" / "page"
     raw = {
         name: Markup((assets / path).read_text(encoding="utf-8"))  # noqa: S704 - the package's own files
@@ -173,9 +165,26 @@ def render_page(cells: Sequence[PageCell], *, title: str | None = None, leads: S
         _part(f"cell-{index}", link, cell, n_opened)
         for index, (link, cell) in enumerate(zip(links, cells, strict=True))
     ]
-    return environment.get_template("page.html.j2").render(
-        parts=parts, leads=leads, title=title or (parts[0].summary.run_id if parts else "No results"), **raw
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(parts=parts, leads=leads, title=title or (parts[0].summary.run_id if parts else "No results"), **raw)
     )
+
+
+@cache
+def _environment() -> Environment:
+    """Jinja, with its templates compiled once."""
+    environment = Environment(
+        loader=PackageLoader("harness", "assets/page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["coded"] = coded
+    environment.filters["tight"] = tight
+    return environment
 
 
 def coded(text: str) -> Markup:

@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 RecordType = TypeVar("RecordType", bound=Record)
 
+MEASURED_AGAIN = re.compile(r"([0-9a-f]{12})-[0-9]+")
 CELL_FILES = ("cell.yaml", "queries.jsonl", "lengths.jsonl")
 """Of a cell; the latter two grow with its sessions."""
 SESSION_FILES = ("manifest.json", "intervals.jsonl", "timelines.jsonl", "weights.json", "busy.json")
@@ -80,13 +82,17 @@ class RunDirectory:
             store.path.mkdir(parents=True, exist_ok=True)
             if not (store.path / "cell.yaml").exists():
                 fields = {"schema_version": SCHEMA_VERSION, **cell.model_dump(mode="json")}
-                _write_new(store.path / "cell.yaml", yaml.safe_dump(fields, sort_keys=False))
+                write_whole(store.path / "cell.yaml", yaml.safe_dump(fields, sort_keys=False))
         return store
 
     @property
     def site_id(self) -> str:
-        """The hash of the site it was measured at."""
-        return self.path.name
+        """The hash of the site it was measured at.
+
+        `<site_id>-2` beside `<site_id>` is the same cell at the same site, measured again in another directory.
+        """
+        again = MEASURED_AGAIN.fullmatch(self.path.name)
+        return again[1] if again else self.path.name
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -124,7 +130,7 @@ class RunDirectory:
 
     def queries(self) -> list[QueryRecord]:
         """Every query on disk, in the order in which they became final."""
-        return _read_lines(self.path / "queries.jsonl", QueryRecord)
+        return read_lines(self.path / "queries.jsonl", QueryRecord)
 
     def query_columns(self) -> QueryColumns:
         """The same as columns, read without a look at each line by this program.
@@ -156,7 +162,7 @@ class RunDirectory:
 
     def intervals(self, session: int) -> list[IntervalRecord]:
         """A session's stretches that are not queries."""
-        return _read_lines(self._session(session) / "intervals.jsonl", IntervalRecord)
+        return read_lines(self._session(session) / "intervals.jsonl", IntervalRecord)
 
     def gaps(self, session: int) -> tuple[IntervalColumns, list[IntervalRecord]]:
         """A session's gaps between queries as columns, and its other intervals in order.
@@ -178,14 +184,14 @@ class RunDirectory:
         number = max(self.sessions(), default=0) + 1
         with writing(self.path):
             self._session(number).mkdir(parents=True)
-            _cut_torn_line(self.path / "queries.jsonl")
-            _cut_torn_line(self.path / "lengths.jsonl")
+            cut_torn_line(self.path / "queries.jsonl")
+            cut_torn_line(self.path / "lengths.jsonl")
         return number
 
     def write_manifest(self, manifest: RunManifest) -> None:
         """Once per session, before its first query."""
         with writing(self.path):
-            _write_new(self._session(manifest.session) / "manifest.json", manifest.model_dump_json(indent=1) + "\n")
+            write_whole(self._session(manifest.session) / "manifest.json", manifest.model_dump_json(indent=1) + "\n")
 
     def write_segment(self, session: int, segment: Segment) -> None:
         """Close one file of raw readings. On return it is on disk."""
@@ -206,24 +212,24 @@ class RunDirectory:
 
     def append_query(self, *queries: QueryRecord) -> None:
         """Append final queries and flush them: all of them are on disk then, or none."""
-        _append(self.path / "queries.jsonl", *queries)
+        append_lines(self.path / "queries.jsonl", *queries)
 
     def lengths(self) -> list[LengthRecord]:
         """Every token count of a two-phase run on disk."""
-        return _read_lines(self.path / "lengths.jsonl", LengthRecord)
+        return read_lines(self.path / "lengths.jsonl", LengthRecord)
 
     def append_length(self, length: LengthRecord) -> None:
         """Append one token count and flush it."""
-        _append(self.path / "lengths.jsonl", length)
+        append_lines(self.path / "lengths.jsonl", length)
 
     def timelines(self, session: int) -> list[Timeline]:
         """Of every query that a session under load has sent and that has ended."""
-        return _read_lines(self._session(session) / "timelines.jsonl", Timeline)
+        return read_lines(self._session(session) / "timelines.jsonl", Timeline)
 
     def append_timelines(self, timelines: Sequence[Timeline]) -> None:
         """Append how queries of one session were served, and flush."""
         if timelines:
-            _append(self._session(timelines[0].session) / "timelines.jsonl", *timelines)
+            append_lines(self._session(timelines[0].session) / "timelines.jsonl", *timelines)
 
     def server_log(self, session: int) -> Path:
         """Where what a server says goes, if the session starts one."""
@@ -237,17 +243,17 @@ class RunDirectory:
     def write_weights(self, weights: TokenWeights) -> None:
         """Once per session under load, before its first query."""
         with writing(self.path):
-            _write_new(self._session(weights.session) / "weights.json", weights.model_dump_json(indent=1) + "\n")
+            write_whole(self._session(weights.session) / "weights.json", weights.model_dump_json(indent=1) + "\n")
 
     def append_interval(self, interval: IntervalRecord) -> None:
         """Append one final interval and flush it."""
-        _append(self._session(interval.session) / "intervals.jsonl", interval)
+        append_lines(self._session(interval.session) / "intervals.jsonl", interval)
 
     def write_end(self, end: SessionEnd) -> None:
         """Once, when a session ends in good order; what the files held then goes with it."""
         with writing(self.path):
             sealed = end.model_copy(update={"files": self._hashes(end.session)})
-            _write_new(self._session(end.session) / "end.json", sealed.model_dump_json(indent=1) + "\n")
+            write_whole(self._session(end.session) / "end.json", sealed.model_dump_json(indent=1) + "\n")
 
     def _hashes(self, session: int) -> dict[str, FileHash]:
         """Of the cell's files and of the session's own, as they are now."""
@@ -263,7 +269,7 @@ class RunDirectory:
         stem = "external" if number == 1 else f"external-{number}"
         with writing(self.path):
             (directory / f"{stem}.csv").write_bytes(log)
-            _write_new(directory / f"{stem}.json", external.model_dump_json(indent=1) + "\n")
+            write_whole(directory / f"{stem}.json", external.model_dump_json(indent=1) + "\n")
 
     def external(self, session: int) -> ExternalMeter | None:
         """What the newest external log says of a session; None: there is none."""
@@ -273,7 +279,7 @@ class RunDirectory:
     def write_busy(self, busy: BusyShares) -> None:
         """Once per session whose boards said how busy they were, when it ends."""
         with writing(self.path):
-            _write_new(self._session(busy.session) / "busy.json", busy.model_dump_json(indent=1) + "\n")
+            write_whole(self._session(busy.session) / "busy.json", busy.model_dump_json(indent=1) + "\n")
 
     def busy(self, session: int) -> BusyShares | None:
         """How busy the boards were in a session; None: unknown."""
@@ -283,7 +289,7 @@ class RunDirectory:
     def write_cross_check(self, check: CrossCheck) -> None:
         """Once per session that was cross-checked."""
         with writing(self.path):
-            _write_new(self._session(check.session) / "cross_check.json", check.model_dump_json(indent=1) + "\n")
+            write_whole(self._session(check.session) / "cross_check.json", check.model_dump_json(indent=1) + "\n")
 
     def cross_check(self, session: int) -> CrossCheck | None:
         """What another program said of a session; None: it was not asked."""
@@ -390,7 +396,12 @@ def _read_json(path: Path, kind: type[RecordType]) -> RecordType:
         raise SchemaError(f"{path} is damaged: {error}", "Restore it from a copy of the run.") from error
 
 
-def _read_lines(path: Path, kind: type[RecordType]) -> list[RecordType]:
+def read_lines(path: Path, kind: type[RecordType]) -> list[RecordType]:
+    """Every record of a file of JSON lines; a torn last line is none, and neither is a file that is not there.
+
+    Raises:
+        SchemaError: Damaged, or written by a newer version.
+    """
     if not path.exists():
         return []
     *lines, torn = path.read_bytes().split(b"\n")
@@ -414,7 +425,12 @@ def _record(line: bytes, kind: type[RecordType], path: Path, where: str) -> Reco
         raise SchemaError(f"{path}, {where} is damaged: {error}", "Restore it from a copy of the run.") from error
 
 
-def _append(path: Path, *records: Record) -> None:
+def append_lines(path: Path, *records: Record) -> None:
+    """Append records as JSON lines and flush them: all of them are on disk then, or none.
+
+    Raises:
+        StorageFull: They cannot be written.
+    """
     lines = (record.model_dump_json(exclude_defaults=False, exclude_none=False) + "\n" for record in records)
     line = "".join(lines)
     with writing(path), path.open("ab", buffering=0) as file:
@@ -429,7 +445,7 @@ def _append(path: Path, *records: Record) -> None:
             raise
 
 
-def _write_new(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write a whole file so that it is either there or not."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("w") as file:
@@ -439,7 +455,8 @@ def _write_new(path: Path, text: str) -> None:
     partial.rename(path)
 
 
-def _cut_torn_line(path: Path) -> None:
+def cut_torn_line(path: Path) -> None:
+    """Take away what follows a file's last line end: a line that was never finished."""
     if not path.exists():
         return
     whole = whole_bytes(path)

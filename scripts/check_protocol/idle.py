@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.attribution import exclusive
-from harness.attribution.baseline import Baseline, baselines
+from harness.attribution.baseline import Baseline, baselines, pieces
 from harness.meter.meter import rebuilt, with_marks
 from harness.records import Boundary, Channel, Edge, IntervalRecord, Method, Quantity, Segment
 from scripts.check_statistics.studies import FloatArray
@@ -99,7 +99,7 @@ def measured(one: Session, phase_s: float) -> tuple[Baseline, Baseline]:
     records = [
         IntervalRecord(session=1, name=name, time_start_s=start_s, time_end_s=end_s, readings=(reading,))
         for name, (start_s, end_s) in zip(("idle_before", "idle_after"), one.idle, strict=True)
-        for reading in (exclusive.read(curve, start_s, end_s),)
+        for reading in (exclusive.read(curve, start_s, end_s, pieces(start_s, end_s)),)
     ]
     (alone,), (both,) = (baselines(some).values() for some in (records[:1], records))
     return alone, both

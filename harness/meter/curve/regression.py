@@ -123,11 +123,12 @@ def average(tick_s: tuple[float, float], targets_s: FloatArray, observed: Observ
     bases = _bases(tick_s, points_s, observed)
     prints = _footprints(cumulative(accounts.atoms, points_s), n_seen, observed)
     regressions = [_Regression(base, prints, observed.mean_w / unit_w, accounts) for base in bases]
-    known = [regression.answers(accounts.known) for regression in regressions]
+    sized = _by_size(accounts.known)
+    known = [regression.answers(sized) for regression in regressions]
     highest = [max(float(answer.log_weight.max()) for answer in answers) for answers in known]
     best = highest.index(max(highest))
     grown = accounts.grown(_likeliest(known[best]))
-    answers = [answer for each in (*known, regressions[best].answers(grown)) for answer in each]
+    answers = [answer for each in (*known, regressions[best].answers(_by_size(grown))) for answer in each]
     log_weight = np.concatenate([answer.log_weight for answer in answers])
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
@@ -216,6 +217,29 @@ def _moved(tick_s: tuple[float, float], observed: Observed, n_prints: int) -> Fl
     return prints * observed.boundary_sd_j
 
 
+@dataclass(frozen=True, slots=True)
+class _OfOneSize:
+    """Accounts with as many atoms each: the atoms' numbers and the prior log weights, one row each."""
+
+    atoms: IntArray
+    log_weight: FloatArray
+    accounts: Sequence[Account]
+
+
+def _by_size(accounts: Sequence[Account]) -> list[_OfOneSize]:
+    by_size: dict[int, list[Account]] = {}
+    for account in accounts:
+        by_size.setdefault(len(account.atoms), []).append(account)
+    return [
+        _OfOneSize(
+            np.array([account.atoms for account in alike], dtype=np.int64),
+            np.array([account.log_weight for account in alike]),
+            alike,
+        )
+        for _, alike in sorted(by_size.items())
+    ]
+
+
 class _Regression:
     """All atoms against one base."""
 
@@ -228,20 +252,17 @@ class _Regression:
         self._towards = prints[n_seen:] - base.across @ prints[:n_seen]
         self._precision = 1.0 / np.array(accounts.sd) ** 2
 
-    def answers(self, accounts: Sequence[Account]) -> list[_Answers]:
+    def answers(self, sized: Sequence[_OfOneSize]) -> list[_Answers]:
         """What each account says, by number of atoms."""
-        by_size: dict[int, list[Account]] = {}
-        for account in accounts:
-            by_size.setdefault(len(account.atoms), []).append(account)
-        return [self._answer(size, by_size[size]) for size in sorted(by_size)]
+        return [self._answer(alike) for alike in sized]
 
-    def _answer(self, size: int, accounts: Sequence[Account]) -> _Answers:
+    def _answer(self, alike: _OfOneSize) -> _Answers:
         base, n_wanted = self._base, len(self._base.mean)
-        prior = np.array([account.log_weight for account in accounts])
+        rows, prior, accounts = alike.atoms, alike.log_weight, alike.accounts
+        size = rows.shape[1]
         if size == 0:
             log_weight = prior + base.log_evidence
             return _Answers(log_weight, base.mean[None], base.covariance[None], accounts)
-        rows = np.array([account.atoms for account in accounts], dtype=np.int64)
         matrix = self._gram[rows[:, :, None], rows[:, None, :]]
         precision = self._precision[rows]
         matrix[:, np.arange(size), np.arange(size)] += precision

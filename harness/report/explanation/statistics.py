@@ -176,7 +176,8 @@ def _idle(evidence: Evidence) -> Explanation:
     width = IntervalPart(
         label="half-width",
         text="unknown" if power.half_width_reading is None else f"{half_width(power.half_width_reading)} W",
-        source="half of what the stretches differ by, with their own reading errors; of a single one, 5 % of it",
+        source="half of what the stretches differ by (of a single one, 5 % of it), or how far power wanders within "
+        "them if that is more; with their own reading errors",
     )
     drift = [finding for finding in summary.findings if finding.code is FindingCode.IDLE_DRIFT]
     net = [f"{mode.mode}.energy_net_j" for mode in summary.modes if mode.energy_net_j.value is not None]
