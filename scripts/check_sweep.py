@@ -35,9 +35,9 @@ sys.path.insert(0, str(PROJECT))
 from harness.report.numbers import duration, energy  # noqa: E402
 from harness.store.run_directory import RunDirectory, cells  # noqa: E402
 from harness.sweep.directory import SweepDirectory  # noqa: E402
-from harness.sweep.forecast import estimates_of  # noqa: E402
-from harness.sweep.plan import Plan, plan_of  # noqa: E402
-from harness.sweep.spec import load_sweep_spec  # noqa: E402
+from harness.sweep.planning.forecast import estimates_of  # noqa: E402
+from harness.sweep.planning.plan import Plan, plan_of  # noqa: E402
+from harness.sweep.planning.spec import load_sweep_spec  # noqa: E402
 
 MARK = "CHECK_SWEEP"
 """In the environment of every process that a driver of this sweep has started."""

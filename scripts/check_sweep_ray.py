@@ -34,11 +34,11 @@ from ray.cluster_utils import Cluster  # noqa: E402
 from harness.records import CellOutcome, PlannedCell  # noqa: E402
 from harness.store.run_directory import cells as cells_of  # noqa: E402
 from harness.sweep import driver  # noqa: E402
+from harness.sweep.cell.task import MARK  # noqa: E402
 from harness.sweep.directory import SweepDirectory  # noqa: E402
-from harness.sweep.moving import PARTIAL  # noqa: E402
-from harness.sweep.node_worker import IDENTITY, scratch_of  # noqa: E402
-from harness.sweep.ray_executor import RayExecutor  # noqa: E402
-from harness.sweep.task import MARK  # noqa: E402
+from harness.sweep.executors.moving import PARTIAL  # noqa: E402
+from harness.sweep.executors.node_worker import IDENTITY, scratch_of  # noqa: E402
+from harness.sweep.executors.ray_cluster import RayExecutor  # noqa: E402
 from harness.verify import verify  # noqa: E402
 from tests.fake_cluster import started  # noqa: E402
 

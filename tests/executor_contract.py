@@ -20,7 +20,7 @@ import psutil
 from harness.protocols import Executor
 from harness.records import CellOutcome, PlannedCell
 from harness.sweep.directory import SweepDirectory
-from harness.sweep.local import LocalExecutor
+from harness.sweep.executors.local import LocalExecutor
 
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in_cell.py")))
 N_PROMPTS = 3
@@ -173,13 +173,13 @@ def make_local(sweep: SweepDirectory, **options: object) -> Executor:
 
 
 def make_submitit(sweep: SweepDirectory, **options: object) -> Executor:
-    from harness.sweep.slurm_executor import SlurmExecutor
+    from harness.sweep.executors.slurm_jobs import SlurmExecutor
 
     return SlurmExecutor(sweep, cluster="local", use_gpus=False, **options)  # type: ignore[arg-type]
 
 
 def main(directory: Path, n_nodes: int, checks: list[str]) -> None:
-    from harness.sweep.ray_executor import RayExecutor
+    from harness.sweep.executors.ray_cluster import RayExecutor
     from tests.fake_cluster import fake_cluster
 
     marks = Path(os.environ["STAND_IN_MARKS"])

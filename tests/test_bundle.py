@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,13 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.bundle import archive
+from harness.bundle import archive, packing
 from harness.bundle.archive import extracted, is_bundle, opened
 from harness.bundle.contents import bundle_sha256, files_of, read_bundle
 from harness.bundle.packing import Packed, pack
 from harness.bundle.withholding import reason, withheld
 from harness.cli.parser import run_verb
-from harness.errors import SchemaError, UsageError
+from harness.errors import SchemaError, StorageFull, UsageError
 from harness.prompts.catalogue import parse
 from harness.prompts.file import FileSource
 from harness.prompts.named import NamedFileSource
@@ -71,6 +72,7 @@ def with_secrets(run: Path) -> None:
         fields["output"] |= {"rendered_prompt": f"{SECRET} what is 1+1?", "text": f"{SECRET} 2", "text_sha256": None}
         fields["score"]["extracted"] = f"{SECRET} 2"
         fields["findings"] = [{"code": "scorer_failed", "detail": f"ValueError: {SECRET}"}]
+        fields["findings"] += [{"code": "prompt_too_long", "detail": f"HTTP 400: no context for {SECRET}"}]
         lines.append(fields)
     (place / "queries.jsonl").write_text("".join(json.dumps(fields) + "\n" for fields in lines))
     kept = ("schema_version", "session", "prompt_id", "prompt_index", "mode", "seed", "output", "score")
@@ -192,7 +194,9 @@ def test_withholding_twice_changes_nothing(unpacked: Path) -> None:
         ("gpqa-diamond={folder}/questions.jsonl", True),
         ("hub:Idavidrein/gpqa@main:Question::gpqa_main", True),
         ("hub:idavidrein/GPQA@main", True),
+        ("hub:someone/my-GPQA_diamond@main:Question", True),
         ("{folder}/gpqa_diamond.jsonl:Question", True),
+        ("{folder}/our_gpqa.jsonl:Question", True),
         ("gsm8k", False),
         ("hub:openai/gsm8k@main:question", False),
         ("chains", False),
@@ -202,7 +206,7 @@ def test_withholding_twice_changes_nothing(unpacked: Path) -> None:
 def test_gpqa_is_known_by_whatever_way_it_was_named(unpacked: Path, tmp_path: Path, spec: str, is_closed: bool) -> None:
     row = {"Question": "2+2?", "Correct Answer": "4", "Record ID": "rec1"}
     row |= {f"Incorrect Answer {number}": str(number) for number in (1, 2, 3)}
-    for name in ("questions.jsonl", "gpqa_diamond.jsonl"):
+    for name in ("questions.jsonl", "gpqa_diamond.jsonl", "our_gpqa.jsonl"):
         (tmp_path / name).write_text(json.dumps(row) + "\n")
     source = parse(spec.format(folder=tmp_path))
     is_file = isinstance(source, FileSource | NamedFileSource)
@@ -339,6 +343,55 @@ def test_a_bundle_is_reported_with_its_page_beside_it(tmp_path: Path, capsys: py
     assert sorted(path.name for path in tmp_path.iterdir()) == ["theirs.report.html", "theirs.zip"]
     assert file.read_bytes() == GOLDEN.read_bytes()
     assert run_verb(["report", str(file), "--external-meter", "log.csv"]) == 2
+
+
+def test_a_bundle_is_reported_elsewhere_where_its_folder_is_not_to_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(shutil.copyfile(GOLDEN, tmp_path / "theirs.zip"))
+    (tmp_path / "theirs.report.html").mkdir()  # nobody can write a page there, not even root
+    assert run_verb(["report", str(file)]) == 3
+    assert "--output FILE.html" in capsys.readouterr().err
+    assert run_verb(["report", str(file), "--output", str(tmp_path / "mine.html")]) == 0
+    assert (tmp_path / "mine.html").stat().st_size > 10_000
+
+
+def test_what_is_wrong_is_said_of_the_bundle_and_not_of_a_folder_that_is_gone(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (cell_of(run) / "cell.yaml").write_text("schema_version: 1\n")
+    content = {"bundle.json": members(GOLDEN)["bundle.json"]}
+    content |= {path: (run / path).read_bytes() for path in files_of(run)}
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for path, each in content.items():
+            archive.writestr(path, each)
+    assert run_verb(["report", str(tmp_path / "x.zip")]) == 2
+    said = capsys.readouterr().err
+    assert f"x.zip: {cell_of(run).relative_to(run).as_posix()}/cell.yaml cannot be read" in said
+    assert "harness-bundle-" not in said
+
+
+def test_of_a_run_that_is_being_written_readings_are_taken_after_lines(run: Path) -> None:
+    session = cell_of(run) / "sessions" / "01"
+    seen = []
+    for path in packing._in_order_of_writing(run):
+        seen.append(path)
+        if path.endswith("queries.jsonl"):
+            shutil.copyfile(session / "power-0000.parquet", session / "power-0099.parquet")
+    assert any(path.endswith("power-0099.parquet") for path in seen)
+    assert len(seen) == len(set(seen))
+
+
+def test_a_full_disk_leaves_no_half_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_source: Path, target: Path) -> None:
+        target.write_bytes(b"PK")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(StorageFull, match="No space left") as error:
+        packing._place(GOLDEN, tmp_path / "x.zip")
+    assert "another FILE.zip" in error.value.next_step
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_number_that_no_run_has_is_no_crash(

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -348,6 +349,14 @@ def test_brackets_in_a_text_are_no_levels(tmp_path: Path) -> None:
         (b"a: [1, 2\n", "not YAML"),
         (b"a: \x00\n", "not YAML"),
         (b"\xff\xfe\x00", "not YAML"),
+        (b"seed: 1" + b"1" * 5000, "number of 5,001 characters"),
+        (b"seed: 0x" + b"f" * 5000, "number of 5,002 characters"),
+        (b"seed: 1" + b":11" * 5000, "number of 15,001 characters"),
+        (b"seed: 2001-99-99", "not YAML"),
+        (b'a: "\\ud800"', "not YAML"),
+        (b"? [a]\n: b\n", "not YAML"),
+        (b"- a\n", "no keys"),
+        (b"1: a\n", "no keys"),
     ],
 )
 def test_yaml_that_is_more_than_it_looks(text: bytes, why: str, tmp_path: Path, disk: Path) -> None:
@@ -429,3 +438,67 @@ def test_the_command_refuses_it_in_plain_characters(
         assert "\x1b" not in said.out + said.err
         assert "\\x1b" in said.err
         assert list(disk.iterdir()) == []
+
+
+@pytest.mark.parametrize("half", ["\\ud800", "\\uDFFF", "\\ud83d\\\\ude00"])
+def test_half_a_character(half: str, tmp_path: Path, disk: Path) -> None:
+    """No file can hold it again: what is made of such a text fails wherever it is written."""
+    line = f'{{"prompt_id": "{half}"}}\n'.encode()
+    refused(zipped({f"{CELL}/queries.jsonl": line}), tmp_path, f"{CELL}/queries.jsonl", disk)
+
+
+def test_a_whole_character_may_be_escaped(tmp_path: Path) -> None:
+    file = tmp_path / "x.zip"
+    file.write_bytes(zipped({f"{CELL}/queries.jsonl": b'{"prompt_id": "\\ud83d\\ude00 \\\\ud800"}\n'}))
+    with opened(str(file), tmp_path) as run:
+        assert (run / CELL / "queries.jsonl").exists()
+
+
+def test_a_page_that_is_larger_than_its_file_says(tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metadata has a thousand readings in 9 KB; the head of the page, which a reader believes, has 1.6 MB."""
+    monkeypatch.setattr(bounds, "SEGMENT_BYTES_MOST", MIB)
+    n_rows = 200_001
+    out = io.BytesIO()
+    table = pa.table({name: np.zeros(n_rows, np.int64 if name == "channel" else np.float64) for name in COLUMNS})
+    options = {"compression": "zstd", "use_dictionary": False, "data_page_size": 2**30, "max_rows_per_page": n_rows}
+    pq.write_table(table, out, write_statistics=False, write_batch_size=n_rows, **options)
+    group = pq.ParquetFile(out).metadata.row_group(0)
+    content = with_claim(with_claim(out.getvalue(), n_rows, 1000), group.total_byte_size, 36_000)
+    content = with_claim(content, group.column(0).total_uncompressed_size, 9_000)
+    assert "pages than its readings need" in refused(zipped({SEGMENT: content}), tmp_path, SEGMENT, disk)
+
+
+def test_parquet_with_more_metadata_than_readings(tmp_path: Path, disk: Path) -> None:
+    content = readings()[:-8] + struct.pack("<L", 2 * MIB) + b"PAR1"
+    assert "metadata" in refused(zipped({SEGMENT: content}), tmp_path, SEGMENT, disk)
+
+
+@pytest.mark.parametrize("options", [{"use_dictionary": False}, {"data_page_version": "2.0"}, {"row_group_size": 700}])
+def test_parquet_as_others_write_it(options: dict[str, Any], tmp_path: Path) -> None:
+    columns = {name: np.arange(5_000, dtype=np.int64 if name == "channel" else np.float64) for name in COLUMNS}
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out, write_page_checksum=True, **options)
+    file = tmp_path / "x.zip"
+    file.write_bytes(zipped({SEGMENT: out.getvalue()}))
+    with opened(str(file), tmp_path) as run:
+        assert (run / SEGMENT).read_bytes() == out.getvalue()
+
+
+def test_a_bundle_that_was_zipped_again_names_its_folders(tmp_path: Path) -> None:
+    file = tmp_path / "x.zip"
+    folders = {f"{CELL.partition('/')[0]}/": b"", f"{CELL}/": b"", f"{CELL}/sessions/": b"", f"{SESSION}/": b""}
+    file.write_bytes(zipped({**folders, f"{SESSION}/end.json": b"{}"}))
+    with opened(str(file), tmp_path) as run:
+        assert (run / SESSION / "end.json").exists()
+
+
+@pytest.mark.parametrize("folder", ["../", "/", "a/../", "a/b/c/", ".hidden/"])
+def test_folders_that_no_run_has(folder: str, tmp_path: Path, disk: Path) -> None:
+    refused(zipped({folder: b""}), tmp_path, "is not a file of a run", disk)
+
+
+def test_a_bundle_in_a_folder_of_its_own_is_told_how_to_be_zipped(tmp_path: Path, disk: Path) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        file.writestr("mine/bundle.json", LIST)
+    assert "zip what is in that folder" in refused(content.getvalue(), tmp_path, "x.zip", disk)

@@ -126,6 +126,28 @@ def test_code_of_the_model_has_to_be_trusted_by_whoever_runs_it(asked: Changed) 
     assert plan_of(asked(trust_remote_code=True), {"trust_remote_code": True}).spec.trust_remote_code
 
 
+def test_a_cell_does_no_more_than_the_user_was_asked_for(asked: Changed) -> None:
+    run = asked(power_limit_w=200.0)
+    change_cells(run, power_limit_w=900.0)
+    with pytest.raises(SchemaError, match=r"limits power to 900.0 W, and its plan to 200.0 W"):
+        plan_of(run, {"power_limit_w": 200.0})
+    change_cells(run, power_limit_w=200.0, trust_remote_code=True)
+    with pytest.raises(SchemaError, match="executes the model's own code"):
+        plan_of(run, {"power_limit_w": 200.0, "trust_remote_code": False})
+
+
+def test_another_model_is_another_plan(run: Path) -> None:
+    with pytest.raises(UsageError, match="--model would change"):
+        plan_of(run, {"model": ["qwen3-8b"]})
+
+
+def test_a_cell_brings_no_template_of_its_own(run: Path) -> None:
+    modes = {"on": {"template": {"chat_template": "{% for a in range(9) %}x{% endfor %}"}}}
+    change_cells(run, reasoning={"modes": modes})
+    with pytest.raises(SchemaError, match="a chat template is executed"):
+        plan_of(run, {})
+
+
 def test_a_server_is_the_users_own(asked: Changed) -> None:
     run = asked(**SERVER, serve="theirs --port 8000", base_url="http://127.0.0.1:8000/v1", tokenizer="/their/dir")
     change_cells(run, engine={"name": "openai", "device": "served", "serve": ["theirs", "--port", "8000"]})

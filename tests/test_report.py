@@ -51,7 +51,7 @@ from harness.report.numbers import (
 from harness.report.page import coded, render_page, script_json
 from harness.report.receipt import Receipt, receipt_of
 from harness.report.study import columns_of, law_table, split, study_tables
-from harness.report.terminal import Place, print_receipt
+from harness.report.terminal import PatientConsole, Place, print_receipt
 from harness.report.trace import Trace, thinned
 from tests.synthetic_runs import (
     GPU,
@@ -706,6 +706,16 @@ def test_markdown_text_stays_on_its_line_and_out_of_html(text: str) -> None:
     safe = escaped(text)
     assert len(safe.splitlines()) <= 1
     assert not re.search(r"(?<!\\)(?:\\\\)*[<>|`]", safe)
+    assert safe.isprintable()  # a terminal shows it too: no colours, no other directions
+
+
+def test_brackets_in_a_name_are_no_markup() -> None:
+    out = io.StringIO()
+    console = PatientConsole(file=out, width=80, highlight=False)
+    console.rule("a[/]b [red]c")
+    console.print("at [/home/them]: [link=x]")
+    assert "a[/]b [red]c" in out.getvalue()
+    assert "at [/home/them]: [link=x]" in out.getvalue()
 
 
 def test_markdown_tables_are_rectangular() -> None:

@@ -17,11 +17,11 @@ from harness.cli.parser import run_verb
 from harness.config import load_run_spec
 from harness.errors import ExitCode, UsageError
 from harness.records import PlannedCell
-from harness.sweep import emit as emitting
 from harness.sweep.directory import SweepDirectory
-from harness.sweep.emit import NAMES, Shell, bash_script, emit, sbatch_options, slurm_script
-from harness.sweep.plan import Plan, plan_of
-from harness.sweep.spec import SweepSpec, load_sweep_spec
+from harness.sweep.planning import emit as emitting
+from harness.sweep.planning.emit import NAMES, Shell, bash_script, emit, sbatch_options, slurm_script
+from harness.sweep.planning.plan import Plan, plan_of
+from harness.sweep.planning.spec import SweepSpec, load_sweep_spec
 
 AWKWARD = ("plain", 'it\'s a "model"', "two  words; touch $HOME/`id`", "line\nbreak # 'x")
 """Names that a careless script would cut, expand or execute."""

@@ -12,8 +12,8 @@ import pytest
 from harness.errors import SchemaError
 from harness.records import BundledFile
 from harness.store.run_directory import cells
-from harness.sweep import moving
-from harness.sweep.moving import PARTIAL, Parcel, install, of_repeat, pack, pieces, recover, unpack
+from harness.sweep.executors import moving
+from harness.sweep.executors.moving import PARTIAL, Parcel, install, of_repeat, pack, pieces, recover, unpack
 
 GOLDEN = Path(__file__).parent / "golden" / "schema-1"
 SITE = "tiny-reasoner-d995eb9a97dc/6a44ba1df7e7"

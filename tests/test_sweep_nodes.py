@@ -16,11 +16,11 @@ import pytest
 import yaml
 
 from harness.records import PlannedCell
+from harness.sweep.cell.task import CellTask
 from harness.sweep.directory import SweepDirectory
-from harness.sweep.moving import PARTIAL, Parcel, install, of_repeat, pack, pieces, unpack
-from harness.sweep.node_worker import IDENTITY, LOG, OUT, NodeWorker, left_of
-from harness.sweep.ray_executor import NODE_SLOT
-from harness.sweep.task import CellTask
+from harness.sweep.executors.moving import PARTIAL, Parcel, install, of_repeat, pack, pieces, unpack
+from harness.sweep.executors.node_worker import IDENTITY, LOG, OUT, NodeWorker, left_of
+from harness.sweep.executors.ray_cluster import NODE_SLOT
 from tests.executor_contract import N_PROMPTS, STAND_IN, planned
 from tests.fake_nvml.library import A100, write_config
 from tests.gate_runs import write_run
@@ -189,7 +189,7 @@ def test_the_number_that_a_scheduler_gives_becomes_a_uuid(fake_nvml: Path, tmp_p
     write_config(tmp_path / "boards.conf", [replace(A100, uuid=uuid) for uuid in (first, second)])
     code = """if True:
         import json, os
-        from harness.sweep.node_worker import boards
+        from harness.sweep.executors.node_worker import boards
         told = []
         for shown in ("1", "0", "GPU-00000000-0000-4000-8000-000000000001", "MIG-aaaa"):
             os.environ["CUDA_VISIBLE_DEVICES"] = shown

@@ -21,13 +21,13 @@ from harness.config import RunSpec, load_catalogue, load_run_spec
 from harness.errors import ExitCode, HarnessError, UnknownName, UsageError
 from harness.records import CellOutcome, PlannedCell
 from harness.report.sweep.plan import plan_text
-from harness.sweep import checks
-from harness.sweep.estimate import CellEstimate, Estimates, Span, around
-from harness.sweep.forecast import estimates_of, sheet_of
-from harness.sweep.plan import Plan, plan_of
-from harness.sweep.precedent import measured_estimates
-from harness.sweep.rough import rough
-from harness.sweep.spec import SweepSpec, frozen, load_sweep_spec
+from harness.sweep.planning import checks
+from harness.sweep.planning.estimate import CellEstimate, Estimates, Span, around
+from harness.sweep.planning.forecast import estimates_of, sheet_of
+from harness.sweep.planning.plan import Plan, plan_of
+from harness.sweep.planning.precedent import measured_estimates
+from harness.sweep.planning.rough import rough
+from harness.sweep.planning.spec import SweepSpec, frozen, load_sweep_spec
 
 GOLDEN = Path(__file__).parent / "golden" / "schema-1"
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"

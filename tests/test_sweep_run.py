@@ -25,14 +25,15 @@ from harness.errors import EnvironmentFault, ExitCode, SchemaError, UnknownName,
 from harness.records import Board, CellOutcome, FindingCode, PlannedCell, SessionEnd
 from harness.report.sweep.outcomes import energy_words, print_outcomes
 from harness.store.run_directory import RunDirectory
-from harness.sweep import driver, process
+from harness.sweep import driver
+from harness.sweep.cell import process
+from harness.sweep.cell.ending import ending_of, last_error
+from harness.sweep.cell.measured import fault_of
+from harness.sweep.cell.process import CellProcess, run_cell
+from harness.sweep.cell.task import MARK, PROGRAM, CellTask, command_of, environment_of
 from harness.sweep.directory import SweepDirectory
 from harness.sweep.driver import Observer, SweepResult
-from harness.sweep.ending import ending_of, last_error
-from harness.sweep.local import LocalExecutor, slots_of
-from harness.sweep.measured import fault_of
-from harness.sweep.process import CellProcess, run_cell
-from harness.sweep.task import MARK, PROGRAM, CellTask, command_of, environment_of
+from harness.sweep.executors.local import LocalExecutor, slots_of
 from harness.sweep.watch import Watch
 from tests.gate_runs import GOLDEN, write_run
 
@@ -234,7 +235,7 @@ def test_a_killed_driver_takes_its_cell_along_and_the_next_one_completes_it(swee
     cell = planned("slow", pace_s=1.0, num_prompts=8)
     code = (
         "import sys; from pathlib import Path; from harness.sweep import driver; "
-        "from harness.sweep.directory import SweepDirectory; from harness.sweep.local import LocalExecutor; "
+        "from harness.sweep.directory import SweepDirectory; from harness.sweep.executors.local import LocalExecutor; "
         "from harness.records import PlannedCell; sweep = SweepDirectory(Path(sys.argv[1])); "
         "cell = PlannedCell.model_validate_json(sys.argv[2]); "
         f"driver.run(sweep, [cell], LocalExecutor(sweep, program={STAND_IN!r}))"
@@ -362,7 +363,7 @@ def test_a_crash_is_the_programs_own_fault_and_a_kill_is_not(sweep: SweepDirecto
 
 
 def test_a_cell_whose_driver_is_gone_does_not_begin(marks: Path) -> None:
-    leash = [sys.executable, "-P", "-m", "harness.sweep.leash", "1", sys.executable, "-c", "print('measured')"]
+    leash = [sys.executable, "-P", "-m", "harness.sweep.cell.leash", "1", sys.executable, "-c", "print('measured')"]
     done = subprocess.run(leash, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "is gone" in done.stderr

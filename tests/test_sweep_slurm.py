@@ -18,8 +18,8 @@ from harness.records import PlannedCell
 from harness.store.run_directory import read_lines
 from harness.sweep import driver
 from harness.sweep.directory import LOGS, SweepDirectory
-from harness.sweep.ray_executor import require_ray
-from harness.sweep.slurm_executor import (
+from harness.sweep.executors.ray_cluster import require_ray
+from harness.sweep.executors.slurm_jobs import (
     JOBS,
     SlurmExecutor,
     SubmittedJob,

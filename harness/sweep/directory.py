@@ -25,8 +25,8 @@ import yaml
 from harness.errors import UsageError
 from harness.records import CellOutcome, PlannedCell
 from harness.store.run_directory import append_lines, cut_torn_line, read_lines, write_whole, writing
-from harness.sweep.measured import Measured, fault_of, measured_of, repeats_of
-from harness.sweep.spec import SWEEP_FILE
+from harness.sweep.cell.measured import Measured, fault_of, measured_of, repeats_of
+from harness.sweep.planning.spec import SWEEP_FILE
 
 OUTCOMES = "outcomes.jsonl"
 LOGS = "logs"

@@ -23,11 +23,11 @@ from harness.store.run_directory import writing
 from harness.study import program
 from harness.sweep.directory import SweepDirectory
 from harness.sweep.driver import SweepResult, run
-from harness.sweep.forecast import estimates_of
-from harness.sweep.local import LocalExecutor, slots_of
-from harness.sweep.plan import Plan
+from harness.sweep.executors.local import LocalExecutor, slots_of
+from harness.sweep.planning.forecast import estimates_of
+from harness.sweep.planning.plan import Plan
+from harness.sweep.planning.spec import frozen
 from harness.sweep.references import cards_of
-from harness.sweep.spec import frozen
 from harness.sweep.watch import Watch
 from harness.sweep.weights import fetch_weights
 
@@ -93,12 +93,12 @@ def _executor(
         **placement,
     }
     if name == "ray":
-        from harness.sweep.ray_executor import RayExecutor
+        from harness.sweep.executors.ray_cluster import RayExecutor
 
         cluster = RayExecutor(directory, **options)
         return cluster, cluster.n_free
     if name == "slurm":
-        from harness.sweep.slurm_executor import SlurmExecutor
+        from harness.sweep.executors.slurm_jobs import SlurmExecutor
 
         return SlurmExecutor(directory, **options), 1
     slots = slots_of(gpus)

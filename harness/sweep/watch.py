@@ -18,7 +18,7 @@ from harness.report.numbers import duration
 from harness.report.sweep.outcomes import energy_words, name_of
 from harness.report.terminal import shown
 from harness.sweep.driver import Observer
-from harness.sweep.estimate import Estimates
+from harness.sweep.planning.estimate import Estimates
 
 WIDTH_LEAST = 72
 """A live table in less would break its lines."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from harness.config import Catalogue, ModelEntry, load_catalogue
 from harness.engine.fetch import Fetched, fetch
 from harness.records import PlannedCell
-from harness.sweep.plan import Plan
+from harness.sweep.planning.plan import Plan
 
 FetchOne = Callable[[str, str], Fetched | None]
 

@@ -23,7 +23,7 @@ from harness.errors import UsageError
 from harness.records import PlannedCell, slug
 from harness.store.run_directory import write_whole, writing
 from harness.sweep.directory import write_run_file
-from harness.sweep.plan import Plan, words_of
+from harness.sweep.planning.plan import Plan, words_of
 
 Shell = Literal["bash", "slurm"]
 NAMES: dict[Shell, str] = {"bash": "sweep.sh", "slurm": "sweep.sbatch"}

@@ -26,9 +26,9 @@ from harness.environment.nvml import Nvml, open_nvml
 from harness.errors import HarnessError, SchemaError
 from harness.records import CellOutcome
 from harness.store.run_directory import writing
-from harness.sweep.moving import PARTIAL, PIECE_BYTES, Parcel, copy, install, of_repeat, pack, recover, unpack
-from harness.sweep.process import LOOK_S, CellProcess
-from harness.sweep.task import PROGRAM, CellTask
+from harness.sweep.cell.process import LOOK_S, CellProcess
+from harness.sweep.cell.task import PROGRAM, CellTask
+from harness.sweep.executors.moving import PARTIAL, PIECE_BYTES, Parcel, copy, install, of_repeat, pack, recover, unpack
 
 IDENTITY = ".identity"
 """File of a sweep's directory whose content no other sweep has: a node that reads it there shares the file system."""

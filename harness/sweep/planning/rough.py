@@ -22,7 +22,7 @@ from pathlib import Path
 from harness.config import Catalogue, ModelEntry, RunSpec
 from harness.reasoning.switch import budget_of
 from harness.records import PlannedCell
-from harness.sweep.estimate import NOTHING, CellEstimate, Span, around, unknown
+from harness.sweep.planning.estimate import NOTHING, CellEstimate, Span, around, unknown
 from harness.wiring.sizes import EVERYDAY_SET, cap_of, prompts_asked
 from harness.wiring.subject import subject_of
 

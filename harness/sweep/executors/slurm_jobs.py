@@ -17,9 +17,9 @@ from typing import Any, Literal
 from harness.errors import EnvironmentFault, UsageError
 from harness.records import SCHEMA_VERSION, CellOutcome, PlannedCell, Record
 from harness.store.run_directory import append_lines, read_lines
+from harness.sweep.cell.task import PROGRAM, CellTask
 from harness.sweep.directory import LOGS, SweepDirectory
-from harness.sweep.slurm_cell import SlurmCell
-from harness.sweep.task import PROGRAM, CellTask
+from harness.sweep.executors.slurm_cell import SlurmCell
 
 JOBS = "jobs.jsonl"
 QUEUED_MOST = 500

@@ -26,10 +26,10 @@ from harness.environment.nvml import Nvml, open_nvml
 from harness.errors import HarnessError
 from harness.records import CellOutcome
 from harness.store.run_directory import writing
+from harness.sweep.cell.ending import Ending, ending_of
+from harness.sweep.cell.measured import measured_of
+from harness.sweep.cell.task import MARK, CellTask, command_of, environment_of
 from harness.sweep.directory import write_run_file
-from harness.sweep.ending import Ending, ending_of
-from harness.sweep.measured import measured_of
-from harness.sweep.task import MARK, CellTask, command_of, environment_of
 
 GRACE_S = {signal.SIGINT: 45.0, signal.SIGTERM: 15.0}
 """After being asked: the last queries' energies become final within seconds, and then a server may have to end."""
@@ -133,7 +133,14 @@ class CellProcess:
     def _launch(self) -> None:
         task = self.task
         run_file = write_run_file(task.cell, task.log_path.parent)
-        command = [sys.executable, "-P", "-m", "harness.sweep.leash", str(os.getpid()), *command_of(task, run_file)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "harness.sweep.cell.leash",
+            str(os.getpid()),
+            *command_of(task, run_file),
+        ]
         self._launched_s = time.monotonic()
         with writing(task.log_path), task.log_path.open("ab") as log:
             self._process = subprocess.Popen(

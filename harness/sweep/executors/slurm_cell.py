@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from harness.records import CellOutcome
-from harness.sweep.node_worker import boards, measured
-from harness.sweep.process import LOOK_S
-from harness.sweep.task import CellTask
+from harness.sweep.cell.process import LOOK_S
+from harness.sweep.cell.task import CellTask
+from harness.sweep.executors.node_worker import boards, measured
 
 FOR_THE_JOB = {signal.SIGUSR2, signal.SIGCONT}
 """Slurm sends these to all processes of a job, and they are meant for its first alone, where submitit takes them."""

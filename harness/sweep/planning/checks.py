@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.config import Catalogue, RunSpec, load_catalogue
 from harness.errors import StorageFull
 from harness.prompts.catalogue import parse
-from harness.sweep.plan import Plan
+from harness.sweep.planning.plan import Plan
 from harness.wiring.subject import subject_of
 
 FREE_LEAST_BYTES = 1e9

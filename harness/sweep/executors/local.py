@@ -14,9 +14,9 @@ from pathlib import Path
 from harness.environment.machine import visible_gpus
 from harness.errors import UnknownName
 from harness.records import Board, CellOutcome, PlannedCell
+from harness.sweep.cell.process import LOOK_S, CellProcess
+from harness.sweep.cell.task import PROGRAM, CellTask
 from harness.sweep.directory import SweepDirectory
-from harness.sweep.process import LOOK_S, CellProcess
-from harness.sweep.task import PROGRAM, CellTask
 
 Slot = tuple[str, ...]
 """UUIDs of the boards that a cell has to itself; empty: it runs on the CPU."""

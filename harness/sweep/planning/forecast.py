@@ -8,11 +8,11 @@ from contextlib import chdir
 from pathlib import Path
 
 from harness.report.sweep.plan import Forecast, PlanLine, PlanSheet
-from harness.sweep.checks import catalogue_at
-from harness.sweep.estimate import CellEstimate, Estimates, Span
-from harness.sweep.plan import Plan, words_of
-from harness.sweep.precedent import measured_estimates
-from harness.sweep.rough import rough
+from harness.sweep.planning.checks import catalogue_at
+from harness.sweep.planning.estimate import CellEstimate, Estimates, Span
+from harness.sweep.planning.plan import Plan, words_of
+from harness.sweep.planning.precedent import measured_estimates
+from harness.sweep.planning.rough import rough
 
 
 def estimates_of(plan: Plan, output_dir: Path, *, on_gpus: bool, sweep: Path | None = None) -> Estimates:

@@ -23,11 +23,11 @@ from typing import Any
 from harness.errors import EnvironmentFault, UsageError
 from harness.records import CellOutcome, PlannedCell
 from harness.store.run_directory import write_whole, writing
+from harness.sweep.cell.task import CellTask
 from harness.sweep.directory import SweepDirectory
-from harness.sweep.moving import recover
-from harness.sweep.node_worker import IDENTITY, left_of
-from harness.sweep.ray_stay import Stay
-from harness.sweep.task import CellTask
+from harness.sweep.executors.moving import recover
+from harness.sweep.executors.node_worker import IDENTITY, left_of
+from harness.sweep.executors.ray_stay import Stay
 
 NODE_SLOT = "node_slot"
 START = f"ray start --address HEAD:6379 --resources='{{\"{NODE_SLOT}\": 1}}'"

@@ -18,7 +18,7 @@ from typing import Any
 from harness.config import RunSpec, validated
 from harness.errors import UnknownName, UsageError
 from harness.records import PlannedCell
-from harness.sweep.spec import OF_THE_SWEEP, Fields, SweepSpec, labels_of
+from harness.sweep.planning.spec import OF_THE_SWEEP, Fields, SweepSpec, labels_of
 
 N_MOST = 100_000
 """More combinations than this are a slip of the pen."""

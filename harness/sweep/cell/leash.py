@@ -1,6 +1,6 @@
 """The first moments of a cell's process: it is tied to the driver that started it, and then becomes the cell.
 
-    python -m harness.sweep.leash PARENT_PID COMMAND...
+    python -m harness.sweep.cell.leash PARENT_PID COMMAND...
 
 Should the driver be killed, however suddenly, Linux kills the cell: nothing goes on measuring that nobody waits for.
 What the cell itself has started (sampler, power guard, server) ends by its own watch over the cell. A driver that was

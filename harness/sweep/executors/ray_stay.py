@@ -19,9 +19,9 @@ import harness
 from harness.errors import EnvironmentFault, HarnessError
 from harness.records import CellOutcome, PlannedCell
 from harness.store.run_directory import writing
-from harness.sweep.moving import PARTIAL, Parcel, install, of_repeat, pack, pieces, unpack
-from harness.sweep.node_worker import LOG, OUT, NodeFacts, NodeWorker, Returned
-from harness.sweep.task import CellTask
+from harness.sweep.cell.task import CellTask
+from harness.sweep.executors.moving import PARTIAL, Parcel, install, of_repeat, pack, pieces, unpack
+from harness.sweep.executors.node_worker import LOG, OUT, NodeFacts, NodeWorker, Returned
 
 LOOK_S = 0.5
 PLACED_MOST, PLACED_AGAIN_S = 5, 5.0

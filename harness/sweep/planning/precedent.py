@@ -18,9 +18,9 @@ from typing import Any
 from harness.config import SPEC_NAME, load_yaml
 from harness.errors import HarnessError
 from harness.records import PlannedCell, slug
-from harness.sweep.estimate import CellEstimate, around
-from harness.sweep.plan import cell_fields
-from harness.sweep.spec import OUTCOMES_FILE, SWEEP_FILE
+from harness.sweep.planning.estimate import CellEstimate, around
+from harness.sweep.planning.plan import cell_fields
+from harness.sweep.planning.spec import OUTCOMES_FILE, SWEEP_FILE
 
 N_RUNS_MOST = 100
 """Run files that are read, the newest first, in search of one that asks for the same."""
