@@ -59,7 +59,7 @@ from harness.report.trace import Trace
 from harness.report.trail import Trail, trails
 from harness.results import CellResults, load_run
 from harness.store import straight
-from harness.store.run_directory import RunDirectory, writing
+from harness.store.run_directory import RunDirectory, write_whole, writing
 from harness.units import J_PER_WH
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ def publish(
     with writing(run):
         for account in measured:
             path = account.results.directory.path / "summary.json"
-            path.write_text(account.summary.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        page.write_text(page_of(measured, footprints, above, names), encoding="utf-8")
+            write_whole(path, account.summary.model_dump_json(indent=1) + "\n")
+        write_whole(page, page_of(measured, footprints, above, names))
     return page
 
 

@@ -19,7 +19,7 @@ from enum import IntEnum, StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 if TYPE_CHECKING:  # numpy costs a tenth of a second at start, and only two annotations need it
     import numpy as np
@@ -573,6 +573,14 @@ class ModeSwitch(Record):
         default=None, gt=0, description="thinking tokens, opening mark included, after which its end is forced"
     )
     budget_end: str | None = Field(default=None, description="the text that is forced then")
+
+    @field_validator("template")
+    @classmethod
+    def _only_says_things(cls, keywords: dict[str, str | bool | int]) -> dict[str, str | bool | int]:
+        """A keyword is data for the model's own template. It may not be another template, which would be executed."""
+        if "chat_template" in keywords:
+            raise ValueError("a chat template is executed, and is no keyword for one")
+        return keywords
 
 
 class ReasoningSpec(Record):

@@ -8,6 +8,7 @@ to say it.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,16 +45,17 @@ class Plan:
     spec: RunSpec
     cells: Sequence[Cell]
     prompts_file: Path | None = None
-    """Prompts that came with it; gone when the bundle is closed."""
+    """Prompts that came with it, kept where the caller said."""
 
 
-def plan_of(run: Path, flags: Mapping[str, Any], overrides: tuple[str, ...] = ()) -> Plan:
+def plan_of(run: Path, flags: Mapping[str, Any], overrides: tuple[str, ...] = (), *, keep: Path) -> Plan:
     """A run's plan, with what the user says of this place.
 
     Args:
         run: Its directory, of a bundle or not.
         flags: Only those that were given.
         overrides: `key=value`, as `--set` takes them.
+        keep: A folder for the prompts that came with it: the run's own directory may be gone before they are asked.
 
     Raises:
         UsageError: Nothing was measured in it, a flag that would change what is measured, or something that only the
@@ -76,7 +78,8 @@ def plan_of(run: Path, flags: Mapping[str, Any], overrides: tuple[str, ...] = ()
         taken["meter_gpus"] = "auto"
     prompts_file = None
     if stored.prompts is not None and "prompts" not in said:
-        prompts_file = _own_prompts(directories, stored.prompts) if is_of_a_file(stored.prompts) else None
+        if is_of_a_file(stored.prompts):
+            prompts_file = Path(shutil.copy(_own_prompts(directories, stored.prompts), keep))
         taken["prompts"] = str(prompts_file or named_in(stored.prompts))
     asked = load_run_spec(None, {**taken, **flags}, overrides)
     for key in FIXED:
@@ -84,6 +87,8 @@ def plan_of(run: Path, flags: Mapping[str, Any], overrides: tuple[str, ...] = ()
             raise UsageError(
                 f"--{key.replace('_', '-')} would change what that run measured.", "Leave it out, or start a new run."
             )
+    for cell in found:
+        _check_agreement(cell, asked)
     of = RepeatOf(run_id=manifests[0].run_id, bundle_sha256=bundle_sha256(run))
     return Plan(
         spec=asked.model_copy(update={"repeat_of": of}),
@@ -124,6 +129,11 @@ def _unsaid(stored: RunSpec, found: Sequence[Cell], said: set[str]) -> Iterator[
         yield f"--set engine.attention={min(kernels)}", "an attention kernel fetched from elsewhere"
     sources = [each.source for cell in found for each in (cell, cell.pair) if each is not None]
     local = [source for source in sources if not _is_anywhere(source)]
+    if "model" in said and (is_served or not local):
+        raise UsageError(
+            "--model would change what that run measured.",
+            f"Leave it out: its cells name {', '.join(dict.fromkeys(map(repr, sources)))}.",
+        )
     if local and not is_served and "model" not in said:
         yield "--model DIR|FILE.gguf, a copy of the same weights", f"a model of its own machine, {local[0]!r}"
     for name, variant in stored.variants.items():
@@ -133,6 +143,22 @@ def _unsaid(stored: RunSpec, found: Sequence[Cell], said: set[str]) -> Iterator[
                 "harness run, each variant by itself",
                 f"a variant {name!r} with its own {', '.join(risky) or 'files'}",
             )
+
+
+def _check_agreement(cell: Cell, asked: RunSpec) -> None:
+    """What the user was asked for, or saw in the run file, is what the cell would do.
+
+    Raises:
+        SchemaError: The cell would do something else.
+    """
+    limit, said = cell.power_limit_w, asked.power_limit_w
+    if cell.trust_remote_code and not asked.trust_remote_code:
+        what = "executes the model's own code, and its plan does not"
+    elif limit != said:
+        what = f"limits power to {limit} W, and its plan to {said} W"
+    else:
+        return
+    raise SchemaError(f"A cell of that run {what}.", "Measure nothing of it; ask its author for it again.")
 
 
 def _is_anywhere(source: str) -> bool:

@@ -31,7 +31,7 @@ from harness.report.study_terminal import print_leads
 from harness.report.terminal import PatientConsole, Place, print_ends, print_receipt
 from harness.report.wording import models
 from harness.results import load_run
-from harness.store.run_directory import cells, run_path, writing
+from harness.store.run_directory import cells, in_turn, run_path, write_whole, writing
 from harness.variants import in_order, names_of, variant_leads
 from harness.wiring.jobs import Job, jobs_of
 from harness.wiring.serving import Servers, refuse_server
@@ -222,12 +222,15 @@ class Study:
     def _report(self, console: Console, failures: list[tuple[str, HarnessError]], *, pilot_only: bool) -> int:
         if not pilot_only:
             self._join_external(console)
-        measured = publish.accounts(self.path)
-        own = [each for each in measured if self.only_repeat in (None, each.summary.cell.repeat)]
-        if measured and not pilot_only:
-            above = variant_leads(self.path, measured)
-            measured = in_order(self.path, measured)
-            page = publish.publish(self.path, measured, above=above, names=names_of(self.path))
+        page = None
+        with nullcontext() if self.only_repeat is None else in_turn(self.path):
+            measured = publish.accounts(self.path)
+            own = [each for each in measured if self.only_repeat in (None, each.summary.cell.repeat)]
+            if measured and not pilot_only:
+                above = variant_leads(self.path, measured)
+                measured = in_order(self.path, measured)
+                page = publish.publish(self.path, measured, above=above, names=names_of(self.path))
+        if page is not None:
             places = [Place(what="Page", path=str(page)), Place(what="Data", path=str(self.path))]
             leads = [*above, *loads_leads([account.summary for account in measured])]
             shown = [account for account in own if account.summary.cell.repeat == 0] or own[:1]
@@ -338,10 +341,7 @@ def write_spec(path: Path, spec: RunSpec) -> None:
         StorageFull: It cannot be written.
     """
     with writing(path):
-        text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
-        partial = path / f"{SPEC_NAME}.{os.getpid()}.partial"  # repeats of a sweep may begin at the same moment
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path / SPEC_NAME)
+        write_whole(path / SPEC_NAME, yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
 
 
 def named(path: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from harness.bundle.contents import BUNDLE_NAME, bundle_of
+from harness.bundle.contents import BUNDLE_NAME, bundle_of, read_bundle
 from harness.publish import accounts, publish
 from harness.records import Segment
 from harness.store import segments
@@ -51,7 +51,8 @@ def rehashed(run: Path) -> None:
 
 def published(run: Path) -> None:
     """Summaries and page made anew from what is there now."""
-    publish(run, accounts(run))
+    bundle = read_bundle(run)
+    publish(run, accounts(run, run_id=None if bundle is None else bundle.run_id))
 
 
 # ------------------------------------------------------------------------------------- edits of one file

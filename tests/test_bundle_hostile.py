@@ -486,7 +486,12 @@ def test_parquet_as_others_write_it(options: dict[str, Any], tmp_path: Path) -> 
 
 def test_a_bundle_that_was_zipped_again_names_its_folders(tmp_path: Path) -> None:
     file = tmp_path / "x.zip"
-    folders = {f"{CELL.partition('/')[0]}/": b"", f"{CELL}/": b"", f"{CELL}/sessions/": b"", f"{SESSION}/": b""}
+    folders: dict[str | zipfile.ZipInfo, bytes] = {
+        f"{CELL.partition('/')[0]}/": b"",
+        f"{CELL}/": b"",
+        f"{CELL}/sessions/": b"",
+        f"{SESSION}/": b"",
+    }
     file.write_bytes(zipped({**folders, f"{SESSION}/end.json": b"{}"}))
     with opened(str(file), tmp_path) as run:
         assert (run / SESSION / "end.json").exists()

@@ -12,7 +12,7 @@ import yaml
 
 from harness.errors import SchemaError, UsageError
 from harness.prompts.catalogue import is_of_a_file, parse
-from harness.repeat import plan_of
+from harness.repeat import Plan, plan_of
 from harness.study import Study
 
 GOLDEN = Path(__file__).parent / "golden" / "schema-1"
@@ -38,13 +38,18 @@ def asked(run: Path) -> Changed:
     return changed
 
 
+def planned(run: Path, flags: dict[str, Any]) -> Plan:
+    """What is to be measured again; prompts that came along are kept beside the run."""
+    return plan_of(run, flags, keep=run.parent)
+
+
 def change_cells(run: Path, **fields: Any) -> None:
     for path in run.glob("*/*/cell.yaml"):
         path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **fields}, sort_keys=False))
 
 
 def test_the_cell_is_the_same(run: Path, tmp_path: Path) -> None:
-    plan = plan_of(run, {"output_dir": str(tmp_path / "here")})
+    plan = planned(run, {"output_dir": str(tmp_path / "here")})
     (cell,) = plan.cells
     assert cell.cell_id == next(run.glob("*/*/cell.yaml")).parent.parent.name
     assert plan.spec.num_prompts == 6
@@ -54,27 +59,27 @@ def test_the_cell_is_the_same(run: Path, tmp_path: Path) -> None:
 
 def test_nothing_of_the_other_place_is_taken(asked: Changed) -> None:
     run = asked(models="/their/models.yaml", tariff=0.5, cross_check="codecarbon", external_meter="log.csv")
-    spec = plan_of(run, {}).spec
+    spec = planned(run, {}).spec
     assert (spec.models, spec.tariff, spec.cross_check, spec.external_meter) == (None, None, None, None)
     assert (spec.output_dir, spec.working_dir) == ("results", None)
 
 
 def test_boards_by_name_are_looked_for_anew(asked: Changed) -> None:
-    assert plan_of(asked(meter_gpus="all"), {}).spec.meter_gpus == "all"
-    assert plan_of(asked(meter_gpus="GPU-11111111-0000-4000-8000-000000000001"), {}).spec.meter_gpus == "auto"
+    assert planned(asked(meter_gpus="all"), {}).spec.meter_gpus == "all"
+    assert planned(asked(meter_gpus="GPU-11111111-0000-4000-8000-000000000001"), {}).spec.meter_gpus == "auto"
 
 
 def test_what_was_really_asked_counts(run: Path) -> None:
     for path in run.glob("*/*/sessions/*/manifest.json"):  # the run was extended: run.yaml says 6
         path.write_text(path.read_text().replace('"n_prompts": 6', '"n_prompts": 40'))
-    assert plan_of(run, {}).spec.num_prompts == 40
-    assert plan_of(run, {"num_prompts": 10}).spec.num_prompts == 10
+    assert planned(run, {}).spec.num_prompts == 40
+    assert planned(run, {"num_prompts": 10}).spec.num_prompts == 10
 
 
 @pytest.mark.parametrize("flag", [{"seed": 1}, {"mode": "on"}, {"max_new_tokens": 5}, {"dtype": "float16"}])
 def test_another_plan_is_refused(run: Path, flag: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="would change what that run measured"):
-        plan_of(run, flag)
+        planned(run, flag)
 
 
 SERVER = {"engine": {"name": "openai"}, "model": ["small"]}
@@ -97,7 +102,7 @@ SERVER = {"engine": {"name": "openai"}, "model": ["small"]}
 def test_what_only_the_user_may_say_is_asked_for(asked: Changed, keys: dict[str, Any], needed: str) -> None:
     run = asked(**keys)
     with pytest.raises(UsageError, match="not taken from a file") as error:
-        plan_of(run, {})
+        planned(run, {})
     assert needed in error.value.next_step
 
 
@@ -118,40 +123,40 @@ def test_a_cell_that_says_more_than_its_run_file_is_believed_no_more(
 ) -> None:
     change_cells(run, **fields)
     with pytest.raises(UsageError, match="not taken from a file") as error:
-        plan_of(run, {})
+        planned(run, {})
     assert needed in error.value.next_step
 
 
 def test_code_of_the_model_has_to_be_trusted_by_whoever_runs_it(asked: Changed) -> None:
-    assert plan_of(asked(trust_remote_code=True), {"trust_remote_code": True}).spec.trust_remote_code
+    assert planned(asked(trust_remote_code=True), {"trust_remote_code": True}).spec.trust_remote_code
 
 
 def test_a_cell_does_no_more_than_the_user_was_asked_for(asked: Changed) -> None:
     run = asked(power_limit_w=200.0)
     change_cells(run, power_limit_w=900.0)
     with pytest.raises(SchemaError, match=r"limits power to 900.0 W, and its plan to 200.0 W"):
-        plan_of(run, {"power_limit_w": 200.0})
+        planned(run, {"power_limit_w": 200.0})
     change_cells(run, power_limit_w=200.0, trust_remote_code=True)
     with pytest.raises(SchemaError, match="executes the model's own code"):
-        plan_of(run, {"power_limit_w": 200.0, "trust_remote_code": False})
+        planned(run, {"power_limit_w": 200.0, "trust_remote_code": False})
 
 
 def test_another_model_is_another_plan(run: Path) -> None:
     with pytest.raises(UsageError, match="--model would change"):
-        plan_of(run, {"model": ["qwen3-8b"]})
+        planned(run, {"model": ["qwen3-8b"]})
 
 
 def test_a_cell_brings_no_template_of_its_own(run: Path) -> None:
     modes = {"on": {"template": {"chat_template": "{% for a in range(9) %}x{% endfor %}"}}}
     change_cells(run, reasoning={"modes": modes})
     with pytest.raises(SchemaError, match="a chat template is executed"):
-        plan_of(run, {})
+        planned(run, {})
 
 
 def test_a_server_is_the_users_own(asked: Changed) -> None:
     run = asked(**SERVER, serve="theirs --port 8000", base_url="http://127.0.0.1:8000/v1", tokenizer="/their/dir")
     change_cells(run, engine={"name": "openai", "device": "served", "serve": ["theirs", "--port", "8000"]})
-    plan = plan_of(run, {"serve": "mine --port 9000"})
+    plan = planned(run, {"serve": "mine --port 9000"})
     assert (plan.spec.serve, plan.spec.base_url, plan.spec.tokenizer) == ("mine --port 9000", None, None)
     assert plan.cells[0].engine.serve == ("mine", "--port", "9000")
 
@@ -160,15 +165,15 @@ def test_weights_of_another_machine_are_the_users_own_copy(asked: Changed, tmp_p
     run = asked(model=["/home/them/finetune"])
     change_cells(run, source="/home/them/finetune")
     with pytest.raises(UsageError, match="a model of its own machine") as error:
-        plan_of(run, {})
+        planned(run, {})
     assert "--model" in error.value.next_step
-    (cell,) = plan_of(run, {"model": [str(tmp_path / "mine")]}).cells
+    (cell,) = planned(run, {"model": [str(tmp_path / "mine")]}).cells
     assert cell.source == str(tmp_path / "mine")
 
 
 def test_other_weights_are_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
     change_cells(run, revision="0" * 64)
-    plan = plan_of(run, {"output_dir": str(tmp_path / "here"), "meter_gpus": "none"})
+    plan = planned(run, {"output_dir": str(tmp_path / "here"), "meter_gpus": "none"})
     with pytest.raises(UsageError, match="are at"):
         Study.repeated(plan, "bundle.zip").run(pilot_only=False)
     assert not (tmp_path / "here").exists()
@@ -191,22 +196,22 @@ def test_only_a_file_of_ones_own_has_to_come_along(prompts: str, own: bool) -> N
 
 
 def test_a_copy_of_a_named_set_is_looked_for_by_its_name(asked: Changed) -> None:
-    assert plan_of(asked(prompts="gsm8k=/their/copy.jsonl"), {}).spec.prompts == "gsm8k"
+    assert planned(asked(prompts="gsm8k=/their/copy.jsonl"), {}).spec.prompts == "gsm8k"
 
 
 def test_prompts_come_along_or_are_asked_for(asked: Changed, tmp_path: Path) -> None:
     run = asked(prompts="/their/mine.jsonl")
     with pytest.raises(UsageError, match=r"'mine.jsonl', and did not come with the run") as error:
-        plan_of(run, {})
+        planned(run, {})
     assert "--prompts FILE" in error.value.next_step
     text = '{"prompt_id": "a", "text": "1+1=", "reference": "2"}\n'
     (cell,) = run.glob("*/*/cell.yaml")
     (cell.parent / "prompts.jsonl").write_text(text)
-    plan = plan_of(run, {})
-    assert plan.prompts_file is not None
+    plan = planned(run, {})
+    assert plan.prompts_file == run.parent / "prompts.jsonl"
     assert parse(plan.spec.prompts or "").load(None).prompts[0].reference == "2"
     (tmp_path / "copy.jsonl").write_text(text)
-    assert plan_of(run, {"prompts": str(tmp_path / "copy.jsonl")}).prompts_file is None
+    assert planned(run, {"prompts": str(tmp_path / "copy.jsonl")}).prompts_file is None
 
 
 def test_other_prompts_are_refused(asked: Changed, tmp_path: Path) -> None:
@@ -214,16 +219,16 @@ def test_other_prompts_are_refused(asked: Changed, tmp_path: Path) -> None:
     (tmp_path / "copy.jsonl").write_text('{"prompt_id": "a", "text": "1+2=", "reference": "3"}\n')
     flags = {"prompts": str(tmp_path / "copy.jsonl"), "output_dir": str(tmp_path / "here"), "meter_gpus": "none"}
     with pytest.raises(UsageError, match="is not the one that this run began with"):
-        Study.repeated(plan_of(run, flags), "bundle.zip").run(pilot_only=False)
+        Study.repeated(planned(run, flags), "bundle.zip").run(pilot_only=False)
     assert not (tmp_path / "here").exists()
 
 
 def test_a_run_without_a_plan_or_a_measurement_is_refused(run: Path, tmp_path: Path) -> None:
     (run / "run.yaml").unlink()
     with pytest.raises(SchemaError, match=r"has no run\.yaml"):
-        plan_of(run, {})
+        planned(run, {})
     with pytest.raises(UsageError, match="Nothing was measured"):
-        plan_of(tmp_path, {})
+        planned(tmp_path, {})
 
 
 def test_a_part_of_a_sweep_is_one_cell(tmp_path: Path) -> None:

@@ -633,7 +633,7 @@ def test_the_tables_at_the_end() -> None:
     assert "10.0" in text  # joules per query
     assert "It is too big." in text
     assert "→ Less. (b, repeat 1)" in text
-    assert "2 of 4 cells are finished, 1 failed or were interrupted, 1 have not begun" in text
+    assert "2 of 4 cells are finished, 1 failed or were interrupted, 1 are left" in text
     assert "Next: harness x" in text
 
 

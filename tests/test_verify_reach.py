@@ -74,6 +74,7 @@ def reasons(found: Verification) -> dict[Kind, set[str]]:
         (THINKS, "<think>a</think> 7 <think>b</think> 42", True, "42"),
         (THINKS, "<think>never closed", True, ""),
         (THINKS, "42", False, "42"),
+        (THINKS, f"42{' ' * 100_000}.", False, f"42{' ' * 100_000}."),  # a loop: not tried from each of its blanks
         (THINKS, "42", True, None),
         (OPENS_ITSELF, "so 1 and 2</think>42</s>", True, "42"),
         (HARMONY, "analysis1 2final42", True, None),

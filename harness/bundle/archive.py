@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from harness.bundle.bounds import MIB, check_bounds, refusal
-from harness.bundle.contents import BUNDLE_NAME, NAME, bytes_most, parsed
-from harness.errors import SchemaError, StorageFull, UsageError
+from harness.bundle.contents import BUNDLE_NAME, NAME, bytes_most, is_folder, parsed
+from harness.errors import HarnessError, SchemaError, StorageFull, UsageError
 from harness.store.run_directory import run_path
 
 MEMBERS_MOST = 50_000
@@ -36,6 +38,8 @@ HEAD = struct.Struct("<4s5H3L2H")
 ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 FOLDER_OF_DOS = 0x10
+EMPTY_MOST = 2
+"""Bytes of nothing, deflated."""
 
 
 def is_bundle(name: str) -> bool:
@@ -65,7 +69,14 @@ def opened(name: str, output_dir: Path, *, measured: bool = False) -> Iterator[P
         run = extracted(Path(name), Path(folder).resolve())
         try:
             yield run
-        except (ArithmeticError, MemoryError) as error:  # records bound what a number is, and not what comes of it
+        except HarnessError as error:  # its folder is gone when this is read
+            error.args = (str(error).replace(f"{run}/", f"{name}: ").replace(str(run), name),)
+            raise
+        except (
+            ArithmeticError,
+            MemoryError,
+            np.linalg.LinAlgError,
+        ) as error:  # records bound what a number is, and not what comes of it
             raise SchemaError(
                 f"{name} holds a number that is of no run: {error or type(error).__name__}.",
                 "Use nothing of this file; ask its author for it again.",
@@ -143,10 +154,14 @@ def _members(bundle: Path, file: BinaryIO) -> dict[str, _Member]:
         raise _no_bundle(bundle, f"its directory is damaged ({error})") from error
     if len(infos) != n_members:
         raise _no_bundle(bundle, f"it says that it has {n_members:,} members, and has {len(infos):,}")
+    if any(info.filename.endswith(f"/{BUNDLE_NAME}") for info in infos):
+        raise _no_bundle(bundle, "it has a bundle in a folder; zip what is in that folder, without it")
     members: dict[str, _Member] = {}
     names: set[str] = set()
     following = directory_start
     for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
+        if is_folder(info.filename) and info.file_size == 0 and info.compress_size <= EMPTY_MOST:
+            continue  # of a bundle that was unzipped and zipped again
         _check_kind(info)
         if info.filename.casefold() in names:
             raise refusal(info.filename, "is there twice")

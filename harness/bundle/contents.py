@@ -44,12 +44,18 @@ BYTES_MOST = {
     rf"{SESSION}/external(?:-[0-9]{{1,4}})?\.csv": 64 * MIB,
 }
 """The files of a bundle, and how large each may be."""
+FOLDER = re.compile(rf"{NAME}/(?:{NAME}/(?:sessions/(?:[0-9]{{2,6}}/)?)?)?")
 _BYTES_MOST = {re.compile(pattern): n_bytes for pattern, n_bytes in BYTES_MOST.items()}
 
 
 def bytes_most(path: str) -> int | None:
     """How large the file with this path in a bundle may be; None: a bundle has no such file."""
     return next((most for pattern, most in _BYTES_MOST.items() if pattern.fullmatch(path)), None)
+
+
+def is_folder(path: str) -> bool:
+    """Whether a zip may name this folder of a bundle, as some programs do; nothing is made of it."""
+    return FOLDER.fullmatch(path) is not None
 
 
 def files_of(run: Path) -> list[str]:

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import chdir
+from contextlib import chdir, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,12 @@ from harness.bundle.contents import (
 )
 from harness.bundle.withholding import reason, withhold
 from harness.config import load_yaml
-from harness.errors import HarnessError, SchemaError, UsageError
+from harness.errors import HarnessError, SchemaError, StorageFull, UsageError
 from harness.prompts.catalogue import is_of_a_file, parse
 from harness.prompts.file import FileSource
 from harness.records import Bundle, Cell, LengthRecord, Prompt, QueryRecord, RunManifest, slug
 from harness.store.lines import blocks, whole_bytes
-from harness.store.run_directory import cells, writing
+from harness.store.run_directory import cells
 
 MADE_ANEW = (PAGE_NAME, "summary.json", PROMPTS_NAME)
 OF_THE_PLACE = ("working_dir", "output_dir", "external_meter", "base_url", "weights_dir", "models")
@@ -106,9 +106,8 @@ def pack(run: Path, file: Path, publish: Callable[[Path], object], *, hash_texts
     run_id = run_id if re.fullmatch(NAME, run_id) else slug(run_id)
     with tempfile.TemporaryDirectory(prefix="harness-export-") as folder, in_scratch(Path(folder)):
         staged = Path(folder).resolve() / run_id
-        for path in files_of(run):
-            if path.rpartition("/")[2] not in MADE_ANEW:
-                _stage(run / path, staged / path, hashed=bool(because))
+        for path in _in_order_of_writing(run):
+            _stage(run / path, staged / path, hashed=bool(because))
         notes = [*_own_prompts(run, staged, hashed=bool(because)), *_places(measured, manifests)]
         publish(staged)
         if not (staged / PAGE_NAME).exists():
@@ -127,6 +126,16 @@ def pack(run: Path, file: Path, publish: Callable[[Path], object], *, hash_texts
             ) from error
         _place(packed, file)
     return Packed(path=file, n_bytes=file.stat().st_size, sha256=sha256, bundle=bundle, notes=tuple(notes))
+
+
+def _in_order_of_writing(run: Path) -> Iterator[str]:
+    """What goes into the bundle: first lines, then, looked up anew, what lines are computed from.
+
+    A run that is being written has the readings on disk before the line of their query.
+    """
+    yield from (path for path in files_of(run) if path.endswith(".jsonl") and not path.endswith(PROMPTS_NAME))
+    rest = (path for path in files_of(run) if not path.endswith(".jsonl"))
+    yield from (path for path in rest if path.rpartition("/")[2] not in MADE_ANEW)
 
 
 def _stage(source: Path, target: Path, *, hashed: bool) -> None:
@@ -220,7 +229,13 @@ def _write(file: Path, staged: Path, paths: Sequence[str]) -> None:
 
 def _place(packed: Path, file: Path) -> None:
     """Put the finished bundle where it belongs: whole or not at all, and over nothing."""
-    with writing(file.parent, "FILE.zip"):
-        partial = file.with_name(file.name + ".partial")
+    partial = file.with_name(file.name + ".partial")
+    try:
         shutil.copyfile(packed, partial)
         partial.rename(file)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise StorageFull(
+            f"{file} cannot be written: {error.strerror}.", "Make room there, or name another FILE.zip."
+        ) from error

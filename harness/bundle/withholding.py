@@ -7,6 +7,7 @@ was given and what it wrote, what was read as its answer, and the words of other
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,7 @@ Answered = TypeVar("Answered", QueryRecord, LengthRecord)
 
 QUOTING = {
     FindingCode.QUERY_FAILED,
+    FindingCode.PROMPT_TOO_LONG,
     FindingCode.SCORER_FAILED,
     FindingCode.LIBRARY_WARNING,
     FindingCode.SERVER_REFUSED,
@@ -53,18 +55,15 @@ def reason(cells: Sequence[Cell], manifests: Sequence[RunManifest], *, asked: bo
 def _closed_set(prompt_set: str) -> str | None:
     """The set of that name whose texts must stay unpublished; None: there is none.
 
-    A set is known by its own name, by its repository's or by the name of a copy of its file, which begins as they do.
+    A copy is known by its name, of a file or a repository: a word of it begins with the repository's own. Rather too
+    much is withheld than too little.
     """
-    name = _plain(prompt_set)
+    words = re.split(r"[^a-z0-9]+", prompt_set.casefold())
     for known, entry in named_sets().items():
-        own, repository = _plain(known), _plain(entry.repository)
-        if not entry.republish and (name in (own, repository) or name.startswith(repository.rpartition("/")[2])):
+        own = entry.repository.casefold().rpartition("/")[2]
+        if not entry.republish and any(word.startswith(own) for word in words):
             return known
     return None
-
-
-def _plain(name: str) -> str:
-    return name.casefold().replace("_", "-")
 
 
 def withheld(record: Answered) -> Answered:

@@ -102,8 +102,8 @@ def _named(name: str) -> list[str]:
     if Path(name).suffix not in (".yaml", ".yml") or not Path(name).is_file():
         return [name]
     if {"run", "vary"} & set(load_yaml(Path(name))):
-        from harness.sweep.plan import plan_of
-        from harness.sweep.spec import load_sweep_spec
+        from harness.sweep.planning.plan import plan_of
+        from harness.sweep.planning.spec import load_sweep_spec
 
         plan = plan_of(load_sweep_spec(Path(name)))
         return [model for cell in (*plan.runs, *plan.references) for model in cell.spec["model"]]

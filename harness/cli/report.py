@@ -104,12 +104,12 @@ def _report(options: argparse.Namespace, bundle_of: Mapping[Path, Path | None]) 
     pages: list[Path] = []
     refusal = None
     try:
-        pages += [
-            _beside(bundle_of[run], publish.publish(run, accounts, footprints[run], above[run], names_of(run)))
-            for run, accounts in by_run.items()
-            if accounts
-        ]
-        if len(runs) > 1 or options.output is not None:
+        is_together = len(runs) > 1 or options.output is not None
+        for run, accounts in by_run.items():
+            if accounts and (bundle_of[run] is None or not is_together):
+                page = publish.publish(run, accounts, footprints[run], above[run], names_of(run))
+                pages.append(_beside(bundle_of[run], page))
+        if is_together:
             bundle = bundle_of[runs[-1]]
             pages = [options.output or (runs[-1] if bundle is None else bundle.parent) / "reports.html"]
             publish.publish_together(pages[0], measured, leads)
@@ -136,7 +136,8 @@ def _report(options: argparse.Namespace, bundle_of: Mapping[Path, Path | None]) 
     else:
         print_leads(console, loads)
     if refusal is not None:
-        raise StorageFull(f"The page was not written. {refusal}", "Copy the run to where it can be written.")
+        step = "Copy the run to where it can be written." if bundle_of[runs[-1]] is None else refusal.next_step
+        raise StorageFull(f"The page was not written. {refusal}", step)
     if not_carried is not None:
         raise not_carried
     return exit_code([account.summary for account in measured])
@@ -150,7 +151,7 @@ def _beside(bundle: Path | None, page: Path) -> Path:
 
     if bundle is None:
         return page
-    with writing(bundle.parent):
+    with writing(bundle.parent, "place for its page with --output FILE.html"):
         return Path(shutil.copyfile(page, bundle.with_name(f"{bundle.stem}.report.html")))
 
 

@@ -152,11 +152,15 @@ def main(options: argparse.Namespace) -> int:
         directory = Path(options.run_dir)
         study = Study.placed(options.file, directory, flags, overrides, only_repeat=options.only_repeat)
     elif options.again is not None:
+        from tempfile import TemporaryDirectory
+
         from harness.bundle.archive import opened
         from harness.repeat import plan_of
 
-        with opened(options.again, Path(flags.get("output_dir", "results")), measured=True) as run:
-            return Study.repeated(plan_of(run, flags, overrides), options.again).run(pilot_only=options.plan)
+        with TemporaryDirectory(prefix="harness-plan-") as kept:
+            with opened(options.again, Path(flags.get("output_dir", "results")), measured=True) as run:
+                plan = plan_of(run, flags, overrides, keep=Path(kept))
+            return Study.repeated(plan, options.again).run(pilot_only=options.plan)
     elif options.resume is not None:
         study = Study.resumed(options.resume, flags, overrides)
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.sweep.plan import Plan
+    from harness.sweep.planning.plan import Plan
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -64,7 +64,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def main(options: argparse.Namespace) -> int:
     """Plan, then show it, write scripts of it, or measure it."""
     from harness.errors import ExitCode, UsageError
-    from harness.sweep.checks import refuse_full, refuse_unknown
+    from harness.sweep.planning.checks import refuse_full, refuse_unknown
 
     if options.collect is not None:
         return _collect(options)
@@ -125,15 +125,15 @@ def _placement(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _sbatch_options(options: argparse.Namespace) -> dict[str, str]:
-    from harness.sweep.emit import sbatch_options
+    from harness.sweep.planning.emit import sbatch_options
 
     return sbatch_options(options.slurm)
 
 
 def _plan(options: argparse.Namespace) -> tuple[Plan, Path | None]:
     """The plan, and the directory of the sweep that is resumed; None: it is a new one."""
-    from harness.sweep.plan import plan_of
-    from harness.sweep.spec import load_sweep_spec
+    from harness.sweep.planning.plan import plan_of
+    from harness.sweep.planning.spec import load_sweep_spec
 
     if options.resume is None:
         spec = load_sweep_spec(options.file)
@@ -142,6 +142,8 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, Path | None]:
 
     directory = SweepDirectory.named(options.resume, options.output_dir)
     stored = load_sweep_spec(directory.plans()[-1])
+    if stored.working_dir is None or not Path(stored.working_dir).is_dir():  # it was begun on another machine
+        stored = stored.model_copy(update={"working_dir": str(Path.cwd())})
     if options.file is None:
         return plan_of(stored), directory.path
     # The same path must mean the same file as when the sweep was begun.
@@ -171,16 +173,14 @@ def _on_gpus(options: argparse.Namespace) -> bool:
     """Whether GPUs will do the work, as far as one can know before."""
     if options.executor != "local" or options.emit == "slurm":
         return True
-    if options.gpus == "none":
-        return False
-    from harness.environment.machine import visible_gpus
+    from harness.sweep.executors.local import slots_of
 
-    return bool(visible_gpus())
+    return any(slots_of(options.gpus))
 
 
 def _show(options: argparse.Namespace, plan: Plan, sweep: Path | None) -> None:
     from harness.report.sweep.plan import plan_text
-    from harness.sweep.forecast import estimates_of, sheet_of
+    from harness.sweep.planning.forecast import estimates_of, sheet_of
 
     on_gpus = _on_gpus(options)
     estimates = estimates_of(plan, options.output_dir, on_gpus=on_gpus, sweep=sweep)
@@ -194,8 +194,8 @@ def _emit(console: Console, options: argparse.Namespace, plan: Plan, sweep: Path
 
     from harness.errors import ExitCode, UsageError
     from harness.sweep.directory import SweepDirectory
-    from harness.sweep.emit import emit
-    from harness.sweep.spec import frozen
+    from harness.sweep.planning.emit import emit
+    from harness.sweep.planning.spec import frozen
 
     finished = _finished(plan, sweep)
     cells = [cell for cell in plan.cells if cell.key not in finished]

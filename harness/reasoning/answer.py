@@ -12,7 +12,7 @@ from harness.protocols import Reasoning
 
 _START, _TEXT, _END = -1, 0, -3
 SPECIAL = re.compile(r"<\|[^<>|]{1,64}\|>")
-SPECIAL_AT_END = re.compile(r"(?:\s*(?:<\|[^<>|]{1,64}\|>|</s>|<eos>|<end_of_turn>))+\s*$")
+SPECIAL_AT_END = re.compile(r"(?<!\s)(?:\s*+(?:<\|[^<>|]{1,64}\|>|</s>|<eos>|<end_of_turn>))+\s*$")
 """Some servers leave the token that ended the output in its text."""
 
 

@@ -55,8 +55,9 @@ def _under_captions(tables: Sequence[Table]) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """Text that shows as itself on one line."""
-    return SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    """Text that shows as itself on one line, in a terminal too: nothing in it turns colours or directions."""
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    return SPECIAL.sub(r"\\\1", " ".join(plain.split()))
 
 
 def own_sentence(text: str) -> str:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Mapping
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from harness.presets import ANY_OTHER, Preset
@@ -32,12 +31,12 @@ def print_protocols(console: Console, presets: Iterable[Preset]) -> None:
 
 def print_protocol(console: Console, preset: Preset) -> None:
     """Everything that one fixes, what of it is not reproduced, and where that was read."""
-    console.print(escape(f"{preset.protocol}: {preset.title}\n"))
+    console.print(f"{preset.protocol}: {preset.title}\n")
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for what, words in described(preset):
-        table.add_row(what, escape(words))
+        table.add_row(what, words)
     console.print(table)
     for heading, lines in (
         ("Not reproduced, or other than they say:", preset.differences),
@@ -74,7 +73,7 @@ def described(preset: Preset) -> list[tuple[str, str]]:
 def _bullets(lines: Iterable[str]) -> Table:
     bullets = Table.grid(padding=(0, 1))
     for line in lines:
-        bullets.add_row(" -", escape(line))
+        bullets.add_row(" -", line)
     return bullets
 
 

@@ -38,7 +38,13 @@ WIDTH_FRAME = 6
 
 
 class PatientConsole(Console):
-    """A console whose reader may leave (`| head`): what is measured goes on, and the exit code stays what it is."""
+    """A console whose reader may leave (`| head`): what is measured goes on, and the exit code stays what it is.
+
+    Brackets are brackets: in a name or a path they are no markup, of which an unclosed one would be an error.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"markup": False, **options})
 
     def on_broken_pipe(self) -> None:
         """Print nothing more, anywhere."""

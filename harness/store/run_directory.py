@@ -18,6 +18,7 @@ import io
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -25,7 +26,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import yaml
-from pydantic import ValidationError
 
 from harness.errors import SchemaError, StorageFull, UsageError
 from harness.records import (
@@ -125,7 +125,7 @@ class RunDirectory:
             fields = yaml.safe_load(path.read_text())
             check_version(fields.pop("schema_version"), path)
             return Cell.model_validate(fields)
-        except (OSError, yaml.YAMLError, ValidationError, AttributeError, KeyError) as error:
+        except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise SchemaError(f"{path} cannot be read: {error}", "Restore it from a copy of the run.") from error
 
     def queries(self) -> list[QueryRecord]:
@@ -446,13 +446,16 @@ def append_lines(path: Path, *records: Record) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a whole file so that it is either there or not."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+    """Write a whole file so that it is either there or not, whoever else writes it at the same moment."""
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def cut_torn_line(path: Path) -> None:
@@ -463,6 +466,24 @@ def cut_torn_line(path: Path) -> None:
     if whole < path.stat().st_size:
         with path.open("r+b") as file:
             file.truncate(whole)
+
+
+@contextmanager
+def in_turn(run: Path) -> Iterator[None]:
+    """Wait until no other process makes anew what can be made of a run; a killed one leaves no lock behind.
+
+    Repeats of a sweep end on several boards at once, and what an earlier look at the run says must not come last.
+
+    Raises:
+        StorageFull: The directory cannot be written.
+    """
+    import fcntl  # not on Windows, where nothing is measured but reports can be read
+
+    with writing(run):
+        lock = (run / ".lock").open("w")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

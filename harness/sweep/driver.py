@@ -41,6 +41,9 @@ class Observer:
     def ended(self, cell: PlannedCell, outcome: CellOutcome, again_s: float | None) -> None:
         """An attempt has ended; in so many seconds there will be another one."""
 
+    def lost(self, n_lost: int, n_boards: int) -> None:
+        """So many of the boards that were there at the start are gone, and the reference is asked of the others."""
+
     def looked(self, running: Sequence[PlannedCell]) -> None:
         """Time has passed."""
 
@@ -152,12 +155,14 @@ class _Driver:
         self._finished = {key for key in whole if not self._is_invalid(key)}
         self._observer.planned(everything, set(self._finished), outcomes)
         first = [cell for cell in references if cell.role != "reference_end"] * n_boards
-        last = [cell for cell in references if cell.role == "reference_end"] * n_boards
+        last = [cell for cell in references if cell.role == "reference_end"]
         interrupted = False
         try:
-            for stage in ([*first, *cells], last):
-                if self._fault is None:
-                    self._measure([cell for cell in stage if cell.key not in whole])
+            self._measure([cell for cell in (*first, *cells) if cell.key not in whole])
+            if self._fault is None:
+                self._measure([cell for cell in last * self._n_there(n_boards) if cell.key not in whole])
+            if self._fault is None and references:
+                self._forgive_the_lost(references, n_boards)
         except KeyboardInterrupt:
             interrupted = True
             self._stop()
@@ -169,6 +174,17 @@ class _Driver:
             outcomes=self._outcomes,
             interrupted=interrupted,
         )
+
+    def _n_there(self, n_boards: int) -> int:
+        """How many of the boards are left. Nothing may be running."""
+        return max(1, min(n_boards, self._executor.n_free))
+
+    def _forgive_the_lost(self, references: Sequence[PlannedCell], n_boards: int) -> None:
+        """A board that is gone for good owes no reference: those are finished that all others have measured."""
+        n_there = self._n_there(n_boards)
+        if n_there < n_boards:
+            self._finished |= self._directory.finished(references, n_sites=n_there)
+            self._observer.lost(n_boards - n_there, n_boards)
 
     def _measure(self, cells: Sequence[PlannedCell]) -> None:
         """Return once each of them has come to an end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from collections.abc import Mapping
 from contextlib import chdir
 from pathlib import Path
@@ -60,10 +61,16 @@ def launch(
         UsageError: A board that is not there, or another driver at this sweep.
         EnvironmentFault: Nothing can be begun.
     """
-    with chdir(plan.spec.working_dir or "."):
-        fetch_weights(plan, lambda line: console.print(line, soft_wrap=True, markup=False))
+    if executor != "ray":  # whose nodes fetch what they need, and whose driver may have no room for all of it
+        with chdir(plan.spec.working_dir or "."):
+            fetch_weights(plan, lambda line: console.print(line, soft_wrap=True, markup=False))
     directory = SweepDirectory(path) if is_resumed else SweepDirectory.create(path, frozen(plan.spec))
-    places, n_boards = _executor(executor, directory, plan, gpus, placement or {})
+    try:
+        places, n_boards = _executor(executor, directory, plan, gpus, placement or {})
+    except BaseException:
+        if not is_resumed:
+            shutil.rmtree(directory.path)  # nothing has begun, and `--resume latest` is to find the sweep before it
+        raise
     on_gpus = executor != "local" or n_boards > 0
     estimates = estimates_of(plan, directory.path.parent, on_gpus=on_gpus, sweep=directory.path)
     console.print(f"Sweep: {directory.path}", soft_wrap=True, markup=False, highlight=False)

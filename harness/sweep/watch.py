@@ -94,6 +94,10 @@ class Watch(Observer):
         step = f"\n    → {outcome.next_step}" if outcome.next_step and again_s is None else ""
         self._say(f"  {outcome.status.replace('_', ' ')}: {name_of(cell)}: {outcome.error}{again}{step}")
 
+    def lost(self, n_lost: int, n_boards: int) -> None:
+        """Boards are gone."""
+        self._say(f"{n_lost} of {n_boards} boards are gone: the reference counts as measured by the others.")
+
     def looked(self, running: Sequence[PlannedCell]) -> None:
         """Draw the table anew."""
         if self._live is not None:
@@ -102,7 +106,7 @@ class Watch(Observer):
     def stopping(self, running: Sequence[PlannedCell]) -> None:
         """It was interrupted."""
         if running:
-            self._say(f"Interrupted: {len(running)} running cells are being ended. Once more kills them.")
+            self._say("Interrupted: what runs is being ended. Once more kills it.")
 
     def _drawn(self, running: Sequence[PlannedCell]) -> RenderableType:
         grid = Grid.grid(padding=(0, 2, 0, 0))

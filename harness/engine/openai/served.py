@@ -21,7 +21,7 @@ from harness.engine.timing import lay_out_phases
 from harness.protocols import Reasoning
 from harness.records import Asked, Finding, FindingCode, Generation, Served, Service, ThinkingSpan, Timeline
 
-SPECIAL_AT_END = re.compile(r"(?:\s*(?:<\|[^<>|]{1,32}\|>|</s>|<eos>|<end_of_turn>))+\s*$")
+SPECIAL_AT_END = re.compile(r"(?<!\s)(?:\s*+(?:<\|[^<>|]{1,32}\|>|</s>|<eos>|<end_of_turn>))+\s*$")
 """What `transformers serve` leaves at the end of an answer."""
 REASONING_SLACK_SHARE, REASONING_SLACK = 0.2, 3
 """A server's count of thinking tokens is believed where it is not farther than this from what its chunks say."""

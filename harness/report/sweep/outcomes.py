@@ -79,7 +79,7 @@ def print_outcomes(
     console.print()
     counts = [f"{len(done):,} of {len(cells):,} cells are finished"]
     counts += [f"{len(failed):,} failed or were interrupted"] if failed else []
-    counts += [f"{n_open:,} have not begun"] if n_open else []
+    counts += [f"{n_open:,} are left"] if n_open else []
     used = energy_words(outcomes[cell.key] for cell in done if cell.key in outcomes)
     console.print(shown(f"{', '.join(counts)}. Energy of their queries: {used}."), width=_width(console))
     print_ends(console, places, next_command)
