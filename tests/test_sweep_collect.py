@@ -13,10 +13,11 @@ import yaml
 from harness import publish
 from harness.bundle.packing import pack
 from harness.errors import SchemaError, UsageError
-from harness.records import CellOutcome
+from harness.records import CellOutcome, Summary
 from harness.store.run_directory import append_lines
 from harness.sweep.collect import collect, write_frames
 from harness.sweep.directory import OUTCOMES, SweepDirectory
+from harness.verify import verify
 
 GOLDEN = Path(__file__).parent / "golden" / "schema-1"
 PLAN = "vary: {model: [tiny-reasoner]}\n"
@@ -69,6 +70,10 @@ def test_a_true_repeat_is_a_repeat(tmp_path: Path) -> None:
     assert {account.results.directory.path.name for account in (first, second)} == {"6a44ba1df7e7", "6a44ba1df7e7-2"}
     assert first.summary.site_id == second.summary.site_id == "6a44ba1df7e7"
     assert first.summary.modes[0].energy_j.half_width_runs is not None
+    checked = verify(target / "tiny-reasoner-0123456789ab")
+    assert checked.differences == ()
+    summary = Summary.model_validate_json((second.results.directory.path / "summary.json").read_text())
+    assert summary.modes[0].energy_j.half_width_runs == second.summary.modes[0].energy_j.half_width_runs
 
 
 def test_of_a_copy_that_was_completed_later_the_later_one_is_kept(tmp_path: Path) -> None:

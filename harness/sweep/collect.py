@@ -22,6 +22,7 @@ from harness.records import SCHEMA_VERSION, CellOutcome
 from harness.results import load_results
 from harness.store.run_directory import append_lines, check_version, read_lines, writing
 from harness.sweep.directory import OUTCOMES, SweepDirectory
+from harness.variants import publish_run
 
 DERIVED = ("*.partial", ".lock", "queries.parquet", "intervals.parquet", "straight-*", "report.html", "compare.html")
 """What is not copied: it can be made again, or belongs to whoever measured."""
@@ -68,11 +69,16 @@ def collect(sources: Sequence[Path], target: Path, tell: Callable[[str], None]) 
         _refuse_versions([run for _, run in runs])
         with writing(target):
             target.mkdir(parents=True, exist_ok=True)
+        joined: set[Path] = set()
         for _, run in runs:
             place = _place(target, run)
+            if any(place.glob("*/*/cell.yaml")):
+                joined.add(place)
             for cell in sorted(run.glob("*/*/cell.yaml")):
                 _take(cell.parent, place / cell.parent.relative_to(run), collected, tell)
             collected.runs.add(place.name)
+        for place in sorted(joined):
+            publish_run(place)  # its repeats and sites are now known together
         for folder in folders:
             _take_plan(folder, target)
     return collected

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from harness.records import LengthRecord, QueryRecord, RunManifest
-from harness.store.run_directory import LASTING, RETRIED
+from harness.store.run_directory import LASTING, MEASURED_AGAIN, RETRIED
 from harness.verify.check import Check, Kind
 from harness.verify.stored import StoredCell, StoredSession, called
 
@@ -16,7 +16,8 @@ _check = partial(Check, kind=Kind.IDENTITY)
 
 def identity(stored: StoredCell) -> Iterator[Check]:
     """Of one cell at one site: its directory, its sessions, its queries."""
-    cell_name, site_name = stored.path.split("/")
+    cell_name, place = stored.path.split("/")
+    site_name = again[1] if (again := MEASURED_AGAIN.fullmatch(place)) else place
     yield _check(
         where=f"{stored.path}/cell.yaml",
         figure="hash, which names its directory",
