@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -150,7 +151,8 @@ def with_member(name: str, content: bytes, mode: int = stat.S_IFREG | 0o644) -> 
     def spoil(file: Path) -> None:
         info = zipfile.ZipInfo(name)
         info.create_system, info.external_attr = 3, mode << 16
-        with zipfile.ZipFile(file, "a") as archive:
+        with zipfile.ZipFile(file, "a") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that a name is there twice is the point of one of them
             archive.writestr(info, content, zipfile.ZIP_DEFLATED)
 
     return spoil
