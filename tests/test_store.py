@@ -8,7 +8,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +44,7 @@ from harness.records import (
 )
 from harness.results import load_results
 from harness.store import segments
-from harness.store.run_directory import RunDirectory, cells, run_path
+from harness.store.run_directory import RunDirectory, cells, in_turn, run_path, write_whole
 from tests.synthetic_runs import cell
 
 SITE_ID = "0123456789ab"
@@ -549,3 +551,28 @@ def test_a_second_process_is_kept_out_until_the_first_is_gone_even_if_killed(sto
         holder.kill()
     with store.locked():
         pass
+
+
+def test_what_is_made_of_a_run_is_made_by_one_process_at_a_time(tmp_path: Path) -> None:
+    entered = threading.Event()
+
+    def other() -> None:
+        with in_turn(tmp_path):
+            entered.set()
+
+    thread = threading.Thread(target=other)
+    with in_turn(tmp_path):
+        thread.start()
+        assert not entered.wait(0.3)
+    assert entered.wait(60)
+    thread.join()
+
+
+def test_files_written_by_several_at_once_are_whole_and_leave_nothing_behind(tmp_path: Path) -> None:
+    texts = [str(number) * 200_000 for number in range(4)] * 10
+    path = tmp_path / "page"
+    with ThreadPoolExecutor(4) as threads:
+        for written in [threads.submit(write_whole, path, text) for text in texts]:
+            written.result()
+            assert path.read_text() in texts
+    assert [each.name for each in tmp_path.iterdir()] == ["page"]

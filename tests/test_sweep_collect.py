@@ -118,9 +118,8 @@ def test_plans_and_attempts_come_along_once(tmp_path: Path) -> None:
             key="x/0", attempt=1, status="finished", node=node, started_unix_s=1.0, duration_s=2.0, energy_j=None
         )
         append_lines(machine(tmp_path, name).parents[2] / OUTCOMES, outcome)
-    sources = [tmp_path / name / "results" / "sweep-1" for name in ("one", "two")]
-    for _ in range(2):
-        collect(sources, tmp_path / "all", print)
+    for level in ("results", "results/sweep-1"):
+        collect([tmp_path / name / level for name in ("one", "two")], tmp_path / "all", print)
     sweep = SweepDirectory(tmp_path / "all")
     assert [path.read_text() for path in sweep.plans()] == [PLAN]
     assert [outcome.node for outcome in sweep.outcomes()] == ["a", "b"]

@@ -34,6 +34,9 @@ from harness.sweep.cell.task import MARK, PROGRAM, CellTask, command_of, environ
 from harness.sweep.directory import SweepDirectory
 from harness.sweep.driver import Observer, SweepResult
 from harness.sweep.executors.local import LocalExecutor, slots_of
+from harness.sweep.launch import launch
+from harness.sweep.planning.plan import plan_of
+from harness.sweep.planning.spec import SweepSpec
 from harness.sweep.watch import Watch
 from tests.gate_runs import GOLDEN, write_run
 
@@ -482,6 +485,35 @@ def test_two_boards_have_a_cell_each_and_every_board_its_references(sweep: Sweep
     assert len((marks / "starts").read_text().splitlines()) == 7
 
 
+def test_a_board_that_is_gone_for_good_owes_no_reference(sweep: SweepDirectory, marks: Path) -> None:
+    spec = {"model": ["ref"], "num_prompts": 2}
+    references = [
+        PlannedCell(labels={}, spec=spec, role="reference_start"),
+        PlannedCell(labels={}, spec=spec, repeat=1, role="reference_end"),
+    ]
+
+    class Losing(LocalExecutor):
+        def lose(self) -> None:
+            self._slots = self._slots[:1]
+
+    executor = Losing(sweep, ((A,), (B,)), program=STAND_IN)
+    told: list[tuple[int, int]] = []
+
+    class Noting(Observer):
+        def ended(self, cell: PlannedCell, outcome: CellOutcome, again_s: float | None) -> None:
+            if cell.key == cells[0].key:
+                executor.lose()
+
+        def lost(self, n_lost: int, n_boards: int) -> None:
+            told.append((n_lost, n_boards))
+
+    cells = [planned("a")]
+    result = drive(sweep, cells, executor=executor, references=references, n_boards=2, observer=Noting())
+    assert starts(marks) == ["ref/0", "ref/0", "a/0", "ref/1"]
+    assert told == [(1, 2)]
+    assert result.exit_code is ExitCode.OK
+
+
 def test_slots_are_what_the_user_names() -> None:
     boards = [Board(uuid=A, name="x"), Board(uuid=B, name="x")]
     assert slots_of(None, boards) == ((A,),)
@@ -568,6 +600,23 @@ def test_sweeps_are_found_by_name(tmp_path: Path) -> None:
     assert SweepDirectory.named(str(first.path), tmp_path / "elsewhere").path == first.path
     with pytest.raises(UsageError, match="No sweep 'two'"):
         SweepDirectory.named("two", tmp_path)
+
+
+def test_a_sweep_whose_executor_cannot_begin_leaves_no_directory(tmp_path: Path) -> None:
+    plan = plan_of(SweepSpec.model_validate({"run": {"model": "tiny-reasoner"}}))
+    with pytest.raises(UnknownName, match="GPU"):
+        launch(Console(file=StringIO()), plan, tmp_path / "sweep", gpus="GPU-nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_of_another_machine_is_resumed_where_it_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = SweepDirectory.create(tmp_path / "results" / "s", "run: {model: tiny-reasoner}\nworking_dir: /not/here\n")
+    monkeypatch.chdir(tmp_path)
+    options = build_parser().parse_args(["sweep", "--resume", str(sweep.path), "--plan"])
+    assert options.main(options) == 0
+    assert "1 cells" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

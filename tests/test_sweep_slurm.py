@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -40,8 +42,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def slurm(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Slurm of one node; its commands are first in PATH."""
+def slurm(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A Slurm of one node; its commands are first in PATH. What a test that failed leaves running is killed."""
     commands, jobs = tmp_path / "bin", tmp_path / "slurm"
     commands.mkdir()
     jobs.mkdir()
@@ -53,7 +55,11 @@ def slurm(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.setenv("FAKE_SLURM", str(jobs))
     monkeypatch.setenv("STAND_IN_TEMPLATE", str(template))
     monkeypatch.setenv("STAND_IN_MARKS", str(tmp_path))
-    return jobs
+    yield jobs
+    for path in jobs.glob("*.pid"):
+        if path.with_suffix(".state").read_text() in ("RUNNING", "REQUEUED"):
+            with suppress(ProcessLookupError):
+                os.killpg(int(path.read_text()), signal.SIGKILL)
 
 
 def make_slurm(sweep: SweepDirectory, **options: object) -> Executor:

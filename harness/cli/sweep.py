@@ -173,9 +173,13 @@ def _on_gpus(options: argparse.Namespace) -> bool:
     """Whether GPUs will do the work, as far as one can know before."""
     if options.executor != "local" or options.emit == "slurm":
         return True
-    from harness.sweep.executors.local import slots_of
+    if options.gpus not in (None, "all"):
+        from harness.sweep.executors.local import slots_of  # refuses what is not there
 
-    return any(slots_of(options.gpus))
+        return any(slots_of(options.gpus))
+    from harness.environment.machine import visible_gpus
+
+    return bool(visible_gpus())
 
 
 def _show(options: argparse.Namespace, plan: Plan, sweep: Path | None) -> None:

@@ -65,7 +65,7 @@ def collect(sources: Sequence[Path], target: Path, tell: Callable[[str], None]) 
         folders = [
             stack.enter_context(opened(str(each), each.parent)) if is_bundle(str(each)) else each for each in sources
         ]
-        runs = [(source, run) for source, folder in zip(sources, folders, strict=True) for run in _runs(folder, source)]
+        runs = [(folder, run) for source, folder in zip(sources, folders, strict=True) for run in _runs(folder, source)]
         _refuse_versions([run for _, run in runs])
         with writing(target):
             target.mkdir(parents=True, exist_ok=True)
@@ -79,8 +79,8 @@ def collect(sources: Sequence[Path], target: Path, tell: Callable[[str], None]) 
             collected.runs.add(place.name)
         for place in sorted(joined):
             publish_run(place)  # its repeats and sites are now known together
-        for folder in folders:
-            _take_plan(folder, target)
+        for sweep in dict.fromkeys(run.parent for folder, run in runs if run.parent.is_relative_to(folder)):
+            _take_plan(sweep, target)
     return collected
 
 
@@ -209,17 +209,16 @@ def _copy(cell: Path, place: Path, *, replace: bool = False) -> None:
         partial.rename(place)
 
 
-def _take_plan(folder: Path, target: Path) -> None:
+def _take_plan(sweep: Path, target: Path) -> None:
     """A sweep's plan and its attempts, so that the collection can be resumed as a sweep."""
-    source, here = SweepDirectory(folder), SweepDirectory(target)
-    plans = source.plans() if folder.is_dir() else []
+    here = SweepDirectory(target)
     known = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in here.plans()]
-    for path in plans:
+    for path in SweepDirectory(sweep).plans():
         text = path.read_text(encoding="utf-8")
         if yaml.safe_load(text) not in known:
             here.freeze(text)
     try:
-        attempts = read_lines(folder / OUTCOMES, CellOutcome)
+        attempts = read_lines(sweep / OUTCOMES, CellOutcome)
     except SchemaError:
         return  # how an attempt went; nothing measured is in it
     taken = set(here.outcomes()) if (target / OUTCOMES).exists() else set()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import threading
 import time
 import uuid
@@ -34,6 +35,7 @@ START = f"ray start --address HEAD:6379 --resources='{{\"{NODE_SLOT}\": 1}}'"
 NO_NODE_S = 600.0
 """A cluster that restarts its nodes has one again within this."""
 THREADS_MOST = 4096
+KNOCK_S = 20.0
 
 
 def require_ray() -> Any:
@@ -199,7 +201,7 @@ class RayExecutor:
                 "Name one of these with --accelerator-type, or leave it out.",
             )
         if self._use_gpus and not any("GPU" in each for each in offered):
-            raise EnvironmentFault("No node of the Ray cluster has a GPU.", "Measure on CPUs: --gpus none.")
+            raise EnvironmentFault("No node of the Ray cluster has a GPU.", "Start one that has: see `ray status`.")
         raise EnvironmentFault(
             f"No node of the Ray cluster offers {NODE_SLOT!r}, by which a cell has a node to itself.",
             f"Start each node with it: {START}. Or place a cell on each GPU: --pack.",
@@ -264,6 +266,17 @@ def _identity(sweep: Path) -> tuple[bool, str]:
     return False, identity
 
 
+def _knock(address: str) -> None:
+    """Find out within seconds that nobody is there; Ray would try for many minutes, and say nothing.
+
+    Raises:
+        OSError: Nobody is.
+    """
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+
+
 def _connect(ray: Any, address: str | None) -> None:
     """To a cluster, or to a Ray of this machine alone.
 
@@ -276,8 +289,9 @@ def _connect(ray: Any, address: str | None) -> None:
         if address is None:
             ray.init(address="local", resources={NODE_SLOT: 1}, include_dashboard=False, **quiet)
         else:
+            _knock(address)
             ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises many, this class itself among them: its node was too slow to start
         raise EnvironmentFault(
             f"No Ray cluster answers at {address or 'this machine'}: {str(error).strip().splitlines()[0]}",
             "See `ray status`. On a node of the cluster its address is `auto`.",
