@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.bundle.contents import bundle_sha256
-from harness.config import FIXED, SPEC_NAME, RepeatOf, RunSpec, load_run_spec
+from harness.config import FIXED, SPEC_NAME, RepeatOf, RunSpec, load_run_spec, load_yaml, validated
 from harness.errors import SchemaError, UsageError
 from harness.prompts.catalogue import is_of_a_file, named_in
 from harness.records import Cell, RunManifest
@@ -33,6 +33,8 @@ SERVED = "served"
 """As a cell's device."""
 METERED = ("auto", "all", "none")
 """Boards under names that mean something anywhere."""
+NOBODY = "http://127.0.0.1:9/v1"
+"""The discard port: only so that the rest of the plan can be looked at, never asked."""
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 RISKY_OF_A_VARIANT = ("serve", "base_url", "weights_dir", "power_limit_w", "tokenizer")
@@ -101,7 +103,12 @@ def _stored(run: Path) -> RunSpec:
     path = run / SPEC_NAME
     if not path.exists():
         raise SchemaError(f"{run.name} has no {SPEC_NAME}: how it was asked for is not known.", "Ask for a whole copy.")
-    return load_run_spec(str(path), {})
+    fields = load_yaml(path)
+    engine = fields.get("engine")
+    name = engine.get("name") if isinstance(engine, dict) else engine
+    if name == "openai" and not fields.get("serve") and not fields.get("base_url"):
+        fields["base_url"] = NOBODY  # a bundle does not say where their server was
+    return validated(RunSpec, fields, str(path))
 
 
 def _manifest(directory: RunDirectory) -> RunManifest | None:

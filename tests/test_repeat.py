@@ -161,6 +161,14 @@ def test_a_server_is_the_users_own(asked: Changed) -> None:
     assert plan.cells[0].engine.serve == ("mine", "--port", "9000")
 
 
+def test_a_bundle_does_not_say_where_their_server_was(asked: Changed) -> None:
+    run = asked(**SERVER, base_url=None)
+    change_cells(run, engine={"name": "openai", "device": "served"})
+    with pytest.raises(UsageError, match="a server"):
+        planned(run, {})
+    assert planned(run, {"base_url": "http://127.0.0.1:8000/v1"}).spec.base_url == "http://127.0.0.1:8000/v1"
+
+
 def test_weights_of_another_machine_are_the_users_own_copy(asked: Changed, tmp_path: Path) -> None:
     run = asked(model=["/home/them/finetune"])
     change_cells(run, source="/home/them/finetune")
