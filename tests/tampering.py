@@ -31,7 +31,8 @@ def cell_of(run: Path) -> Path:
 
 def bundled(run: Path) -> Path:
     """The run as it comes out of its bundle."""
-    bundle = bundle_of(run, RUN_ID, "stored", "")
+    earlier = read_bundle(run)
+    bundle = bundle_of(run, RUN_ID if earlier is None else earlier.run_id, "stored", "")
     (run / BUNDLE_NAME).write_text(bundle.model_dump_json(indent=1) + "\n")
     return run
 
