@@ -34,8 +34,8 @@ CLEARED = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test module is imported: torch and huggingface_hub read the environment once, on import."""
-    # How long an example takes says how busy the machine is. Half of the usual examples: there are hundreds of laws.
-    settings.register_profile("patient", deadline=None, max_examples=50)
+    # How long an example takes says how busy the machine is. A third of the usual examples: there are hundreds of laws.
+    settings.register_profile("patient", deadline=None, max_examples=35)
     settings.load_profile("patient")
     patch = pytest.MonkeyPatch()
     for name in CLEARED:
