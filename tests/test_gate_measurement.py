@@ -690,7 +690,7 @@ for log, arguments, killed_after in json.loads(sys.argv[1]):
 
 They are forked because most of a short run is the import of what it needs. One may be killed after so many queries.
 """
-N_REAL = 6
+N_REAL = 12
 KILLED_AFTER = N_REAL + 4
 """Queries: the process is killed in the second of two blocks."""
 
