@@ -24,6 +24,8 @@ RecordType = TypeVar("RecordType", bound=Record)
 
 CATALOGUE = Path(__file__).parent / "assets" / "models.yaml"
 EMBEDDED_MODEL = "tiny-reasoner"
+SERVED = "served"
+"""As a device: wherever a server has put its model."""
 SPEC_NAME = "run.yaml"
 """Of a run directory: what was asked of it."""
 

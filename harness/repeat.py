@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.bundle.contents import bundle_sha256
-from harness.config import FIXED, SPEC_NAME, RepeatOf, RunSpec, load_run_spec, load_yaml, validated
+from harness.config import FIXED, SERVED, SPEC_NAME, RepeatOf, RunSpec, load_run_spec, load_yaml, validated
 from harness.errors import SchemaError, UsageError
 from harness.prompts.catalogue import is_of_a_file, named_in
 from harness.records import Cell, RunManifest
@@ -29,8 +29,6 @@ OF_THE_PLACE = (
 """Keys of a run file that tell of the place where it ran, or of what its user wanted to see besides."""
 CHECKED = ("model", "prompts", "scorer", "lengths", "serve", "tokenizer")
 """Fixed keys that may be said in other words here: what they name is checked by its hash, or said to differ."""
-SERVED = "served"
-"""As a cell's device."""
 METERED = ("auto", "all", "none")
 """Boards under names that mean something anywhere."""
 NOBODY = "http://127.0.0.1:9/v1"

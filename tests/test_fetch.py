@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from harness.engine.fetch import _total, gigabytes
 from harness.errors import ExitCode
 from tests.fake_hub import COMMIT, FakeHub, hub_of
 
@@ -80,3 +82,9 @@ def test_a_model_that_is_not_there(hub: FakeHub, tmp_path: Path) -> None:
     missing = fetch(hub, tmp_path / "home", "org/nothing")
     assert missing.returncode == ExitCode.ENVIRONMENT
     assert "org/nothing" in missing.stderr
+
+
+def test_a_size_that_is_not_known_is_not_nothing() -> None:
+    files = [SimpleNamespace(file_size=5), SimpleNamespace(file_size=None)]
+    assert (_total(files[:1]), _total(files), _total([])) == (5, None, 0)
+    assert (gigabytes(2 * 10**9), gigabytes(None)) == ("2.00 GB", "an unknown size")

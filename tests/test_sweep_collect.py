@@ -16,7 +16,8 @@ from harness.errors import SchemaError, UsageError
 from harness.records import CellOutcome, Summary
 from harness.store.run_directory import append_lines
 from harness.sweep.collect import collect, write_frames
-from harness.sweep.directory import OUTCOMES, SweepDirectory
+from harness.sweep.directory import SweepDirectory
+from harness.sweep.planning.spec import OUTCOMES_FILE
 from harness.verify import verify
 
 GOLDEN = Path(__file__).parent / "golden" / "schema-1"
@@ -76,6 +77,18 @@ def test_a_true_repeat_is_a_repeat(tmp_path: Path) -> None:
     assert summary.modes[0].energy_j.half_width_runs == second.summary.modes[0].energy_j.half_width_runs
 
 
+def test_a_collection_of_collections_keeps_its_repeats_apart(tmp_path: Path) -> None:
+    machine(tmp_path, "one")
+    for name, year in (("two", 2031), ("three", 2032)):
+        changed(machine(tmp_path, name), started_utc=f"{year}-01-01T00:00:00Z")
+    collect([tmp_path / "one", tmp_path / "two"], tmp_path / "first", print)
+    collect([tmp_path / "one", tmp_path / "three"], tmp_path / "second", print)
+    collected = collect([tmp_path / "first", tmp_path / "second"], tmp_path / "all", print)
+    names = [place.rpartition("/")[2] for place in places(tmp_path / "all")]
+    assert names == ["6a44ba1df7e7", "6a44ba1df7e7-2", "6a44ba1df7e7-3"]
+    assert (collected.n_taken, collected.n_copies, collected.sites) == (3, 1, {"6a44ba1df7e7"})
+
+
 def test_of_a_copy_that_was_completed_later_the_later_one_is_kept(tmp_path: Path) -> None:
     machine(tmp_path, "whole")
     part = machine(tmp_path, "part")
@@ -117,7 +130,7 @@ def test_plans_and_attempts_come_along_once(tmp_path: Path) -> None:
         outcome = CellOutcome(
             key="x/0", attempt=1, status="finished", node=node, started_unix_s=1.0, duration_s=2.0, energy_j=None
         )
-        append_lines(machine(tmp_path, name).parents[2] / OUTCOMES, outcome)
+        append_lines(machine(tmp_path, name).parents[2] / OUTCOMES_FILE, outcome)
     for level in ("results", "results/sweep-1"):
         collect([tmp_path / name / level for name in ("one", "two")], tmp_path / "all", print)
     sweep = SweepDirectory(tmp_path / "all")

@@ -19,7 +19,6 @@ from harness.records import Bundle, BundledFile
 from harness.store.run_directory import check_version
 
 BUNDLE_NAME = "bundle.json"
-RUN_NAME = "run.yaml"
 PAGE_NAME = "report.html"
 PROMPTS_NAME = "prompts.jsonl"
 """Beside `cell.yaml`: a user's own prompts, in stored order."""

@@ -26,14 +26,13 @@ from harness.bundle.contents import (
     NAME,
     PAGE_NAME,
     PROMPTS_NAME,
-    RUN_NAME,
     bundle_of,
     bundle_sha256,
     files_of,
     read_bundle,
 )
 from harness.bundle.withholding import reason, withhold
-from harness.config import load_yaml
+from harness.config import SPEC_NAME, load_yaml
 from harness.errors import HarnessError, SchemaError, StorageFull, UsageError
 from harness.prompts.catalogue import is_of_a_file, parse
 from harness.prompts.file import FileSource
@@ -141,7 +140,7 @@ def _in_order_of_writing(run: Path) -> Iterator[str]:
 def _stage(source: Path, target: Path, *, hashed: bool) -> None:
     """Put one file of a run where it is bundled from."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if source.name == RUN_NAME:
+    if source.name == SPEC_NAME:
         target.write_text(yaml.safe_dump(_placeless(load_yaml(source)), sort_keys=False), encoding="utf-8")
     elif hashed and source.name == "queries.jsonl":
         withhold(source, target, QueryRecord)
@@ -198,7 +197,7 @@ def _write_prompts(target: Path, prompts: Sequence[Prompt]) -> None:
 
 
 def _spec_of(run: Path) -> dict[str, Any]:
-    path = run / RUN_NAME
+    path = run / SPEC_NAME
     return load_yaml(path) if path.exists() else {}
 
 

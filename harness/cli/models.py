@@ -74,7 +74,7 @@ def main(options: argparse.Namespace) -> int:
 
 def _fetch(options: argparse.Namespace) -> int:
     from harness.config import load_catalogue
-    from harness.engine.fetch import fetch
+    from harness.engine.fetch import fetch, gigabytes
     from harness.report.terminal import PatientConsole
 
     catalogue, console = load_catalogue(options.models), PatientConsole(highlight=False)
@@ -85,11 +85,10 @@ def _fetch(options: argparse.Namespace) -> int:
         if fetched is None:
             console.print(f"{entry.name}: on this machine already.", soft_wrap=True)
             continue
-        came = (
-            f"{fetched.n_bytes_downloaded / 1e9:,.2f} GB came" if fetched.n_bytes_downloaded else "all of it was here"
-        )
+        n_new = fetched.n_bytes_downloaded
+        came = "all of it was here" if n_new == 0 else f"{gigabytes(n_new)} came"
         at = f"{fetched.source}@{fetched.revision}"
-        console.print(f"{entry.name}: {fetched.n_bytes / 1e9:,.2f} GB, {came}. {at}", soft_wrap=True)
+        console.print(f"{entry.name}: {gigabytes(fetched.n_bytes)}, {came}. {at}", soft_wrap=True)
     return 0
 
 

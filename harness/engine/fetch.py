@@ -36,10 +36,10 @@ class Fetched:
     revision: str
     """Commit."""
     path: Path
-    n_bytes: int
-    """Of all files that are loaded."""
-    n_bytes_downloaded: int
-    """Of those that were not here before."""
+    n_bytes: int | None
+    """Of all files that are loaded; None: the Hub does not say it of each."""
+    n_bytes_downloaded: int | None
+    """Of those that were not here before; None: some came, and the Hub does not say it of each."""
 
 
 def fetch(source: str, revision: str = DEFAULT_REVISION) -> Fetched | None:
@@ -66,8 +66,9 @@ def fetch(source: str, revision: str = DEFAULT_REVISION) -> Fetched | None:
         listed = hub.snapshot_download(source, revision=revision, ignore_patterns=list(NOT_LOADED), dry_run=True)
         ignored = [*NOT_LOADED, *(SECOND_CHOICE if _has_safetensors(listed) else ())]
         wanted = hub.snapshot_download(source, revision=revision, ignore_patterns=ignored, dry_run=True)
-        n_missing = sum(file.file_size or 0 for file in wanted if file.will_download)
-        _refuse_without_room(Path(constants.HF_HUB_CACHE), n_missing, source)
+        missing = [file for file in wanted if file.will_download]
+        n_known = sum(file.file_size for file in missing if file.file_size is not None)
+        _refuse_without_room(Path(constants.HF_HUB_CACHE), n_known, source)
         # By its branch and not its commit: only then the cache notes what the branch is, for whoever is offline.
         path = Path(hub.snapshot_download(source, revision=revision, ignore_patterns=ignored))
     except (OSError, ValueError, hub.errors.HTTPError) as error:
@@ -79,8 +80,8 @@ def fetch(source: str, revision: str = DEFAULT_REVISION) -> Fetched | None:
         source=source,
         revision=path.name,
         path=path,
-        n_bytes=sum(file.file_size or 0 for file in wanted),
-        n_bytes_downloaded=n_missing,
+        n_bytes=_total(wanted),
+        n_bytes_downloaded=_total(missing),
     )
 
 
@@ -104,8 +105,18 @@ def _whole_here(hub: Any, source: str, revision: str) -> Path:
     raise unreachable(source, revision) from reason
 
 
+def gigabytes(n_bytes: int | None) -> str:
+    """A size in words."""
+    return "an unknown size" if n_bytes is None else f"{n_bytes / 1e9:,.2f} GB"
+
+
 def _has_safetensors(listed: list[Any]) -> bool:
     return any(str(file.filename).endswith(".safetensors") for file in listed)
+
+
+def _total(files: list[Any]) -> int | None:
+    sizes = [file.file_size for file in files]
+    return None if None in sizes else sum(sizes)
 
 
 def _n_bytes(path: Path) -> int:

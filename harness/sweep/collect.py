@@ -20,8 +20,9 @@ from harness.config import FIXED, SPEC_NAME, load_yaml
 from harness.errors import SchemaError, UsageError
 from harness.records import SCHEMA_VERSION, CellOutcome
 from harness.results import load_results
-from harness.store.run_directory import append_lines, check_version, read_lines, writing
-from harness.sweep.directory import OUTCOMES, SweepDirectory
+from harness.store.run_directory import MEASURED_AGAIN, append_lines, check_version, read_lines, writing
+from harness.sweep.directory import SweepDirectory
+from harness.sweep.planning.spec import OUTCOMES_FILE
 from harness.variants import publish_run
 
 DERIVED = ("*.partial", ".lock", "queries.parquet", "intervals.parquet", "straight-*", "report.html", "compare.html")
@@ -168,6 +169,8 @@ def _asked(run: Path) -> dict[str, object]:
 
 def _take(cell: Path, wanted: Path, collected: Collected, tell: Callable[[str], None]) -> None:
     """One cell at one site."""
+    again = MEASURED_AGAIN.fullmatch(wanted.name)  # it was a repeat in another collection, too
+    wanted = wanted if again is None else wanted.with_name(again[1])
     place, number = wanted, 1
     collected.sites.add(wanted.name)
     while place.exists():
@@ -218,10 +221,10 @@ def _take_plan(sweep: Path, target: Path) -> None:
         if yaml.safe_load(text) not in known:
             here.freeze(text)
     try:
-        attempts = read_lines(sweep / OUTCOMES, CellOutcome)
+        attempts = read_lines(sweep / OUTCOMES_FILE, CellOutcome)
     except SchemaError:
         return  # how an attempt went; nothing measured is in it
-    taken = set(here.outcomes()) if (target / OUTCOMES).exists() else set()
+    taken = set(here.outcomes()) if (target / OUTCOMES_FILE).exists() else set()
     new = [attempt for attempt in attempts if attempt not in taken]
     if new:
-        append_lines(target / OUTCOMES, *new)
+        append_lines(target / OUTCOMES_FILE, *new)

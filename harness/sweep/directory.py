@@ -26,9 +26,8 @@ from harness.errors import UsageError
 from harness.records import CellOutcome, PlannedCell
 from harness.store.run_directory import append_lines, cut_torn_line, read_lines, write_whole, writing
 from harness.sweep.cell.measured import Measured, fault_of, measured_of, repeats_of
-from harness.sweep.planning.spec import SWEEP_FILE
+from harness.sweep.planning.spec import OUTCOMES_FILE, SWEEP_FILE
 
-OUTCOMES = "outcomes.jsonl"
 LOGS = "logs"
 
 
@@ -99,7 +98,7 @@ class SweepDirectory:
             lock.write(f"process {os.getpid()} on {os.uname().nodename}\n")
             lock.flush()
             with writing(self.path):
-                cut_torn_line(self.path / OUTCOMES)
+                cut_torn_line(self.path / OUTCOMES_FILE)
             yield
 
     # ------------------------------------------------------------------------------------ the plan
@@ -141,7 +140,7 @@ class SweepDirectory:
         Raises:
             SchemaError: Damaged, or written by a newer version.
         """
-        return read_lines(self.path / OUTCOMES, CellOutcome)
+        return read_lines(self.path / OUTCOMES_FILE, CellOutcome)
 
     def append(self, outcome: CellOutcome) -> None:
         """Put down how an attempt went.
@@ -149,7 +148,7 @@ class SweepDirectory:
         Raises:
             StorageFull: It cannot be written.
         """
-        append_lines(self.path / OUTCOMES, outcome)
+        append_lines(self.path / OUTCOMES_FILE, outcome)
 
     def log(self, cell: PlannedCell, attempt: int) -> Path:
         """Where what an attempt's process says is kept."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from harness.config import Catalogue, ModelEntry, load_catalogue
-from harness.engine.fetch import Fetched, fetch
+from harness.engine.fetch import Fetched, fetch, gigabytes
 from harness.records import PlannedCell
 from harness.sweep.planning.plan import Plan
 
@@ -44,8 +44,8 @@ def fetch_weights(plan: Plan, tell: Callable[[str], None], fetch_one: FetchOne =
     """
     for entry in models_of(plan):
         fetched = fetch_one(entry.source, entry.revision)
-        if fetched is not None and fetched.n_bytes_downloaded:
-            tell(f"{entry.name}: {fetched.n_bytes_downloaded / 1e9:,.2f} GB of weights came.")
+        if fetched is not None and fetched.n_bytes_downloaded != 0:
+            tell(f"{entry.name}: {gigabytes(fetched.n_bytes_downloaded)} of weights came.")
 
 
 def _loading(plan: Plan) -> Iterable[PlannedCell]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.analysis.two_phase import N_FITTED, N_HELD_OUT
-from harness.config import Catalogue, ModelEntry, RunSpec, load_catalogue
+from harness.config import SERVED, Catalogue, ModelEntry, RunSpec, load_catalogue
 from harness.environment.machine import visible_gpus
 from harness.environment.nvml import Nvml, open_nvml
 from harness.errors import EnvironmentFault, UsageError
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from harness.engine.transformers import TransformersEngine
 
 N_PILOT = 5
-SERVED = "served"
-"""As a device: wherever a server has put its model."""
 LENGTHS_BATCH_SIZE = 32
 N_ONE_BY_ONE = N_FITTED + N_HELD_OUT
 """Queries of a two-phase run that are measured all the same."""

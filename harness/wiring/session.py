@@ -14,7 +14,7 @@ from harness.analysis.sequential import looks
 from harness.analysis.stopping import stopping_now
 from harness.analysis.two_phase import law_prompts
 from harness.clock import SessionClock
-from harness.config import RunSpec, token_weights
+from harness.config import SERVED, RunSpec, token_weights
 from harness.environment.cpu_time import CpuTime
 from harness.environment.machine import site, visible_gpus
 from harness.environment.neighbours import announced_neighbours
@@ -50,7 +50,7 @@ from harness.scoring.own import is_own
 from harness.store.run_directory import RunDirectory
 from harness.wiring.cross_check import CrossCheckedObserver, cross_check
 from harness.wiring.engines import engine_of, load_engine_of
-from harness.wiring.jobs import N_PILOT, SERVED, Job
+from harness.wiring.jobs import N_PILOT, Job
 from harness.wiring.sensor_cards import cards_of
 from harness.wiring.serving import Servers, serving_of, with_its_end
 from harness.wiring.watch import Watch

@@ -35,6 +35,8 @@ GRACE_S = {signal.SIGINT: 45.0, signal.SIGTERM: 15.0}
 """After being asked: the last queries' energies become final within seconds, and then a server may have to end."""
 LEFT_S = 30.0
 """What a process that is gone has started ends by itself within this."""
+KILLED_S = 10.0
+"""A process that was killed is gone within this, unless the kernel holds it."""
 LOOK_S = 0.2
 COOL_LOOK_S = 2.0
 COOL_MOST_S = 1800.0
@@ -99,11 +101,14 @@ class CellProcess:
         if self._ended_s is None:
             self._ended_s = time.monotonic()
             _signal_group(self._process.pid, signal.SIGKILL)
-        if time.monotonic() - self._ended_s < LEFT_S and left_of(self._mark):
+        left, since_s = left_of(self._mark), time.monotonic() - self._ended_s
+        if left and since_s < LEFT_S:
             return None
-        for pid in left_of(self._mark):
+        for pid in left:
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+        if left and since_s < LEFT_S + KILLED_S:
+            return None
         return self._outcome(exit_code)
 
     def interrupt(self) -> None:
