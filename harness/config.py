@@ -24,6 +24,10 @@ RecordType = TypeVar("RecordType", bound=Record)
 
 CATALOGUE = Path(__file__).parent / "assets" / "models.yaml"
 EMBEDDED_MODEL = "tiny-reasoner"
+RANDOM = "random"
+"""As a model: a stand-in with random weights and the real shape, for a task."""
+TEXT_TASKS = ("text-generation", "reasoning")
+"""Tasks of a language model that continues text; a run without a task is one of them."""
 SERVED = "served"
 """As a device: wherever a server has put its model."""
 SPEC_NAME = "run.yaml"
@@ -174,6 +178,8 @@ class RunSpec(Record):
     """Everything that `harness run` can be told. None: decided by the model or the machine."""
 
     model: Names = (EMBEDDED_MODEL,)
+    task: str | None = Field(default=None, description="None: text generation, with and without thinking")
+    task_options: dict[str, int | float | str] = Field(default={}, description="of the task; `harness tasks NAME`")
     models: str | None = None
     mode: Names | None = None
     reasoning: str | None = Field(default=None, description="mechanism of the catalogue, for a model that is not in it")
@@ -228,6 +234,11 @@ class RunSpec(Record):
     engine: Annotated[EngineSpec, BeforeValidator(_engine)] = EngineSpec()
 
     @property
+    def other_task(self) -> str | None:
+        """A task that is not a language model's continuing of text; None: it is that."""
+        return None if self.task in TEXT_TASKS else self.task
+
+    @property
     def is_served(self) -> bool:
         """Whether a server answers, and not a model in this process."""
         return self.engine.name == "openai"
@@ -252,6 +263,7 @@ class RunSpec(Record):
         for name in ("model", "mode"):
             if getattr(self, name) == ():
                 raise UsageError(f"--{name} names nothing.", "Leave it out, or write --mode off,on.")
+        self._check_task()
         if self.variants:
             self._check_variants()
         else:  # otherwise asked of each variant
@@ -268,6 +280,42 @@ class RunSpec(Record):
                     f"Leave it out, or use --protocol {PAIRED}. `harness protocols {self.protocol}` has the rest.",
                 )
         return self
+
+    def _check_task(self) -> None:
+        """Refuse what only a language model that continues text has.
+
+        Raises:
+            UsageError: A flag that means nothing for the task.
+        """
+        if self.other_task is None:
+            if self.task_options:
+                raise UsageError("task_options are of a task.", "Name it (--task), or leave them out.")
+            if self.task == "text-generation" and len(self.mode or ()) > 1:
+                raise UsageError(
+                    "--task text-generation is one mode, and --mode names several.",
+                    "Compare modes with --task reasoning.",
+                )
+            return
+        means_nothing = {
+            "--mode": self.mode is not None,
+            "--reasoning": self.reasoning is not None,
+            "--engine openai": self.is_served,
+            "--batch-size": self.batch_size is not None,
+            "--two-phase": self.two_phase,
+            "--lengths": self.lengths != "natural",
+            "--quantization": self.quantization != "none",
+            "--set engine.compile=true": self.engine.compile,
+            f"--protocol {self.protocol}": self.protocol != PAIRED,
+        }
+        variants = self.variants.values()
+        means_nothing["--variant with quantization"] = any(each.quantization not in (None, "none") for each in variants)
+        means_nothing["--variant with compile"] = any(each.compile for each in variants)
+        means_nothing["--variant with a server or a load"] = any(
+            each.engine == "openai" or each.serve or each.base_url or each.batch_size or each.concurrency
+            for each in variants
+        )
+        for flag in [flag for flag, is_given in means_nothing.items() if is_given]:
+            raise UsageError(f"{flag} is of text generation, and the task is {self.task}.", "Leave it out.")
 
     def _check_variants(self) -> None:
         """Refuse variants that could not be told apart, or compared.
@@ -358,7 +406,19 @@ class RunSpec(Record):
 
 
 FIXED = (
-    *("model", "mode", "reasoning", "prompts", "max_new_tokens", "protocol", "scorer", "seed", "repeats"),
+    *(
+        "model",
+        "task",
+        "task_options",
+        "mode",
+        "reasoning",
+        "prompts",
+        "max_new_tokens",
+        "protocol",
+        "scorer",
+        "seed",
+        "repeats",
+    ),
     *("until_ci", "two_phase", "batch_size", "concurrency", "request_rate", "serve", "prompt_cache", "lengths"),
     *("weights", "tokenizer"),
     *("dtype", "quantization", "trust_remote_code", "engine", "variants", "power_limit_w"),

@@ -3,6 +3,7 @@
     HarnessError                  2
     ├── UsageError                2   a flag, file or value that cannot be meant
     │   ├── UnknownName           2   a name with a nearest valid one
+    │   ├── UnusableInput         2   a query's input that is not what its task takes
     │   └── SchemaError           2   a run written by a newer version, or damaged
     ├── EnvironmentFault          3   this machine, driver, package or network
     │   ├── NoSensor              3   nothing here can be read
@@ -68,6 +69,10 @@ class UnknownName(UsageError):
         else:
             listed = f"Known: {', '.join(choices)}."
         super().__init__(f"Unknown {kind} {name!r}.", f"{step}{listed}{elsewhere}".strip())
+
+
+class UnusableInput(UsageError):
+    """A query's input is not what its task takes: a text as image, silence as speech, nothing at all."""
 
 
 class SchemaError(UsageError):

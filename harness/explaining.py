@@ -41,6 +41,8 @@ class Names:
     """Which of how many, and its model."""
     figures: tuple[str, ...]
     n_queries: int
+    query: str
+    """What a query is called by, such as MODE/PROMPT_ID."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,7 @@ def names_of(measured: Sequence[Account]) -> tuple[Names, ...]:
             cell=_cell_words(measured, index),
             figures=tuple(f"{_prefix(measured, index)}{name}" for name in explanations_of(_evidence(account))),
             n_queries=len(account.results.queries),
+            query=f"{'MODE' if account.summary.cell.task is None else account.summary.modes[0].mode}/PROMPT_ID",
         )
         for index, account in enumerate(measured)
     )
@@ -144,8 +147,9 @@ def _query(account: Account, query: QueryRecord) -> QueryAccount:
     """A query with the readings around it, and its ends on the curves that they make."""
     results = account.results
     manifest = next((each.manifest for each in results.sessions if each.number == query.session), None)
+    task = account.summary.cell.task
     if manifest is None:
-        return account_of(query, account.summary.headline)
+        return account_of(query, account.summary.headline, task=task)
     read = list(_until(results.directory.segments(query.session), query.time_end_s + AFTER_S))
     found = trails(manifest.channels, read, [query])[query.prompt_id, query.mode]
     ends = {
@@ -157,7 +161,7 @@ def _query(account: Account, query: QueryRecord) -> QueryAccount:
         ]
     }
     company = company_of([flying_of(load) for load in account.loads if load.number == query.session], query)
-    return account_of(query, account.summary.headline, found, ends, company)
+    return account_of(query, account.summary.headline, found, ends, company, task)
 
 
 def _until(segments: Iterator[Segment], time_s: float) -> Iterator[Segment]:

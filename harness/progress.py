@@ -25,6 +25,7 @@ STAGES = {
     "load_warm_up": "Warming up under the load",
     "lengths": "Counting the tokens of {n} prompts in batches of {batch}",
     "queries": "Measuring {n} prompts, modes {modes}",
+    "task": "Measuring {n} inputs of {prompts}",
     "idle_after": "Measuring idle power again",
 }
 
@@ -75,8 +76,12 @@ class Progress(Observer):
             return  # the other checkpoint of a pair is there
         else:
             model = cell.pair.model if cell.pair is not None and mode in cell.pair.modes else cell.model
-            words = STAGES[name].format(
-                model=model, n=self._job.n_prompts, modes=", ".join(cell.modes), batch=cell.lengths_batch_size
+            words = STAGES["task" if name == "queries" and cell.task is not None else name].format(
+                model=model,
+                n=self._job.n_prompts,
+                modes=", ".join(cell.modes),
+                batch=cell.lengths_batch_size,
+                prompts=cell.prompt_set,
             )
         self._is_measuring = self._is_measuring or name == "queries"
         self._bar.console.print(f"{words}…", highlight=False)
@@ -104,7 +109,8 @@ class Progress(Observer):
 
     def started(self, index: int, n_queries: int, prompt: Prompt, mode: str) -> None:
         """A query begins; nothing is drawn until it has ended."""
-        self._bar.update(self._task, total=n_queries, completed=index, doing=f"{prompt.prompt_id} {mode}")
+        doing = f"{prompt.prompt_id} {mode}" if self._job.cell.task is None else _input(prompt)
+        self._bar.update(self._task, total=n_queries, completed=index, doing=doing)
 
     def ended(self, index: int) -> None:
         """A query's output is there."""
@@ -123,6 +129,13 @@ class Progress(Observer):
             forecast = plan(self._pilots, modes=self._job.cell.modes, headline=headline, n_prompts=self._job.n_prompts)
             if forecast.n_pilots:
                 self._bar.console.print(forecast_line(forecast), highlight=False)
+
+
+def _input(prompt: Prompt) -> str:
+    """What a task is given: an image or a sound by the name of its file."""
+    if prompt.text or prompt.media is None or prompt.media.name == prompt.prompt_id:
+        return prompt.prompt_id
+    return f"{prompt.prompt_id} {prompt.media.name}"
 
 
 def forecast_line(forecast: Plan) -> str:

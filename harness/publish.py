@@ -435,7 +435,7 @@ def _outputs_of_lengths(lengths: Sequence[LengthRecord]) -> dict[str, list[ModeO
             outputs.setdefault(answer.mode, []).append(
                 ModeOutput(
                     prompt_id=answer.prompt_id,
-                    thinking_tokens=answer.output.sizes.get(THINKING_TOKENS, 0),
+                    thinking_tokens=answer.output.n_tokens(THINKING_TOKENS) or 0,
                     holds_text=answer.output.thought,
                     cut=answer.output.finish_reason == "length",
                     forced=any(finding.code is FindingCode.BUDGET_REACHED for finding in answer.findings),

@@ -515,6 +515,41 @@ class FindingCode(StrEnum):
         "The board's power limit was lowered for this cell, and set back afterwards.",
         "State the limit with the result.",
     )
+    INPUT_UNUSABLE = (
+        "input_unusable",
+        "The query's input is not what its task takes, so there is nothing to measure.",
+        "The detail says what is wrong with it: correct or remove that row; other queries are not affected.",
+    )
+    INPUT_TRUNCATED = (
+        "input_truncated",
+        "The input is longer than the model can take: its end was left out.",
+        "Use shorter inputs, or read the figure as that of the part that was taken.",
+    )
+    LABEL_UNKNOWN = (
+        "label_unknown",
+        "The reference is not one of the classes that the model tells apart, so its answer is neither right nor wrong.",
+        "Use references in the model's own words (the labels in its config.json), or another model.",
+    )
+    GRADED = (
+        "graded",
+        "The answers of this task are graded, not right or wrong: there is no energy per right answer.",
+        "Read its quality beside its energy.",
+    )
+    NO_QUALITY = (
+        "no_quality",
+        "Too few answers could be compared with a reference for this figure of quality.",
+        "Use inputs with references, or ask more of them (`--num-prompts`).",
+    )
+    FEW_PICTURES = (
+        "few_pictures",
+        "Of so few pictures mean average precision comes out too high, and no interval of it would hold what it says.",
+        "Ask at least 100 pictures with references (`--num-prompts`).",
+    )
+    RANDOM_WEIGHTS = (
+        "random_weights",
+        "The model has the real shape and random weights: its energy is that of the work, its answers mean nothing.",
+        "Name a trained model (`--model`) for the quality.",
+    )
     TINY_MODEL_ON_GPU = (
         "tiny_model_on_gpu",
         "The embedded model is far too small for a GPU: the joules show mostly idle power.",
@@ -537,8 +572,22 @@ class Finding(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """An image or a sound, as its file holds it: a file at `path`, or its bytes in `content`."""
+
+    name: str
+    """For whoever reads a message: the file's name, or its row."""
+    sha256: str
+    path: str | None = None
+    content: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """One query's input. `scorer` names how an answer is checked against `reference`; None: it is not."""
+    """One query's input. `scorer` names how an answer is checked against `reference`; None: it is not.
+
+    `text` is empty where the input is an image or a sound alone.
+    """
 
     prompt_id: str
     text: str
@@ -546,13 +595,33 @@ class Prompt:
     scorer: str | None = None
     kind: str | None = None
     level: int | None = None
+    text_pair: str | None = None
+    """The second text of a task that takes two: a question's passage, the other sentence."""
+    media: Media | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputColumns:
+    """In which columns of a table a task's inputs are: of each the first that exists, in any case.
+
+    A part that is empty is not an input of the task.
+    """
+
+    text: tuple[str, ...] = ()
+    text_pair: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
+    media_kind: Literal["image", "audio"] | None = None
+    reference: tuple[str, ...] = ()
+    scorer: str | None = None
+    """Of every row that has a reference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptSet:
     """Prompts in the order in which a run takes them; every prefix is a sample of the whole.
 
-    `sha256` is over ids, texts, references and scorers of the whole set in its stored order.
+    `sha256` is over ids, texts, references and scorers of the whole set in its stored order, and over what its images
+    and sounds hold.
     """
 
     name: str
@@ -687,6 +756,8 @@ class Cell(Record):
         default=None, description="two-phase: the batch in which the token counts of all prompts were found"
     )
     power_limit_w: float | None = Field(default=None, description="set for this cell; None: the board's own")
+    task: str | None = Field(default=None, description="None: text generation, with or without thinking")
+    task_options: dict[str, int | float | str] = Field(default={}, description="such as image generation's steps")
     repeat: int = 0
 
     @property
@@ -892,7 +963,9 @@ class Generation:
     """What the engine did for one query. Phases are in order and touch."""
 
     phases: tuple[Phase, ...]
-    sizes: dict[str, int]
+    sizes: dict[str, int | float]
+    """Unit to count: prompt_tokens, thinking_tokens, answer_tokens, output_tokens; of other tasks input_pixels,
+    output_pixels, audio_s, denoising_steps."""
     finish_reason: str
     text: str
     thinking: str
@@ -900,6 +973,14 @@ class Generation:
     rendered_prompt: str
     forced_end: bool = False
     """The thinking had reached its budget and was ended by force."""
+    findings: tuple[Finding, ...] = ()
+    """What is to be doubted about this query."""
+    comparable: bool = True
+    """False where the answer cannot be compared with the reference; the findings say why."""
+
+    def n_tokens(self, kind: str) -> int:
+        """How many of `prompt_tokens`, `output_tokens`, ...; 0: it has none of that kind."""
+        return int(self.sizes.get(kind, 0))
 
     @property
     def time_start_s(self) -> float:
@@ -987,22 +1068,31 @@ class MeterReading(Reading):
 
 
 class Score(Record):
-    """Whether an answer is right, and what was read as the answer."""
+    """Whether an answer is right, and what was read as the answer; or how good it is, in numbers.
 
-    correct: bool
+    `values` holds what a figure of quality is made of over many answers, such as the wrong words of this one and the
+    words of its reference: `harness.analysis.quality` has them all.
+    """
+
+    correct: bool | None = Field(description="None: such answers are graded, not right or wrong")
     extracted: str | None
+    values: dict[str, float | tuple[float, ...]] = {}
 
 
 class Output(Record):
     """A generation as it is stored. The text is there with `--store-text full`, its hash otherwise."""
 
-    sizes: dict[str, int]
+    sizes: dict[str, int | float]
     finish_reason: str
     rendered_prompt_sha256: str
     thought: bool | None = Field(default=None, description="whether its thinking holds any text but marks and blanks")
     rendered_prompt: str | None = None
     text: str | None = None
     text_sha256: str | None = None
+
+    def n_tokens(self, kind: str) -> int | None:
+        """How many of `prompt_tokens`, `output_tokens`, ...; None: it has none of that kind."""
+        return int(self.sizes[kind]) if kind in self.sizes else None
 
 
 class Timeline(Record):
@@ -1106,6 +1196,14 @@ class TextColumn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListColumn:
+    """Lists of numbers: `counts` says how many each row has, -1: no list; `numbers` are theirs, row after row."""
+
+    counts: IntArray
+    numbers: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseColumns:
     """Phases of readings, one row each; `reading` is a row of `ReadingColumns`."""
 
@@ -1174,6 +1272,12 @@ class QueryColumns:
     sizes: Mapping[str, FloatArray]
     correct: IntArray
     """1 or 0."""
+    graded: BoolArray
+    """Whether it has a score that is neither right nor wrong."""
+    values: Mapping[str, FloatArray]
+    """Of scores, those that are one number each."""
+    lists: Mapping[str, ListColumn]
+    """Of scores, the others."""
     readings: ReadingColumns
     phases: PhaseColumns
     findings: FindingColumns
@@ -1255,6 +1359,9 @@ class EngineFacts(Record):
     generation_config: dict[str, Any]
     n_threads: int | None = None
     server: ServerFacts | None = Field(default=None, description="None: the model ran in this process")
+    libraries: dict[str, str] = Field(
+        default={}, description="version by name of those that a task needs beside the site's packages: diffusers"
+    )
 
 
 class BusyShare(Record):
@@ -1570,6 +1677,34 @@ class Estimate(Record):
     findings: tuple[Finding, ...] = ()
 
 
+class Quality(Record):
+    """How good the answers of one mode are, by one metric, over the answers that could be compared with a reference."""
+
+    metric: str = Field(description="accuracy, f1, exact_match, rouge1, rouge2, rougeL, word_error_rate, map, ...")
+    higher_is_better: bool
+    n: int = Field(description="answers that are in it")
+    figure: Estimate = Field(description="its interval is over prompts; accuracy's is Wilson's")
+
+
+class SizeLaw(Record):
+    """What a query costs by its size x (seconds of audio, megapixels and steps, tokens): J = a + b x.
+
+    `per_unit_j` is the slope b; `energy_per_unit_j` is all joules over all units, the figure that people quote: the
+    two differ where a query costs something whatever its size.
+    """
+
+    size: str = Field(description="key of the size: audio_s, output_megapixel_steps, ...")
+    unit: str = Field(description="in words: second of audio, megapixel and step")
+    n_queries: int
+    mean: float = Field(description="units per query")
+    energy_per_unit_j: Estimate = Field(description="ratio of sums")
+    duration_per_unit_s: float = Field(description="ratio of sums")
+    per_query_j: Estimate = Field(description="a; null where all queries have about one size")
+    per_unit_j: Estimate = Field(description="b; null where all queries have about one size")
+    residual_relative_sd: float | None = Field(default=None, description="of measured over fitted joules")
+    findings: tuple[Finding, ...] = ()
+
+
 class ModeSummary(Record):
     """One mode of one cell at one site. Energies are gross, in the run's headline boundary."""
 
@@ -1604,6 +1739,9 @@ class ModeSummary(Record):
     gpu_busy_share: float | None = Field(
         default=None, description="share of its queries' time in which a kernel ran, mean over the metered boards"
     )
+    quality: tuple[Quality, ...] = Field(default=(), description="of other tasks; the main one first")
+    sizes: dict[str, float] = Field(default={}, description="mean per query, tokens aside: audio_s, ...")
+    size_laws: tuple[SizeLaw, ...] = ()
     invalid: tuple[Finding, ...] = Field(
         default=(), description="why this mode is not what it is called; its figures are true of what it did instead"
     )

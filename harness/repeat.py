@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.bundle.contents import bundle_sha256
-from harness.config import FIXED, SERVED, SPEC_NAME, RepeatOf, RunSpec, load_run_spec, load_yaml, validated
+from harness.config import FIXED, RANDOM, SERVED, SPEC_NAME, RepeatOf, RunSpec, load_run_spec, load_yaml, validated
+from harness.engine.task.catalogue import inputs_of
 from harness.errors import SchemaError, UsageError
 from harness.prompts.catalogue import is_of_a_file, named_in
 from harness.records import Cell, RunManifest
@@ -79,7 +80,7 @@ def plan_of(run: Path, flags: Mapping[str, Any], overrides: tuple[str, ...] = ()
     prompts_file = None
     if stored.prompts is not None and "prompts" not in said:
         if is_of_a_file(stored.prompts):
-            prompts_file = Path(shutil.copy(_own_prompts(directories, stored.prompts), keep))
+            prompts_file = Path(shutil.copy(_own_prompts(directories, stored), keep))
         taken["prompts"] = str(prompts_file or named_in(stored.prompts))
     asked = load_run_spec(None, {**taken, **flags}, overrides)
     for key in FIXED:
@@ -167,9 +168,10 @@ def _check_agreement(cell: Cell, asked: RunSpec) -> None:
 
 
 def _is_anywhere(source: str) -> bool:
-    """Whether a model is the package's own or has a Hub id, and is no path."""
+    """Whether a model is the package's own or a task's stand-in or has a Hub id, and is no path."""
     kind, _, name = source.partition(":")
-    return (kind == "embedded" and PLAIN_NAME.fullmatch(name) is not None) or HUB_ID.fullmatch(source) is not None
+    is_own = kind in ("embedded", RANDOM) and PLAIN_NAME.fullmatch(name) is not None
+    return is_own or HUB_ID.fullmatch(source) is not None
 
 
 def _here(cell: Cell, asked: RunSpec) -> Cell:
@@ -185,12 +187,19 @@ def _here(cell: Cell, asked: RunSpec) -> Cell:
     return cell.model_copy(update={"source": str(Path(asked.model[0]).expanduser().resolve())})
 
 
-def _own_prompts(directories: Sequence[RunDirectory], name: str) -> Path:
+def _own_prompts(directories: Sequence[RunDirectory], stored: RunSpec) -> Path:
     """The prompts that lie in the bundle.
 
     Raises:
-        UsageError: They do not.
+        UsageError: They do not, or are images or sounds, of which a bundle has names and hashes alone.
     """
+    name, inputs = stored.prompts or "", inputs_of(stored.task)
+    if inputs is not None and inputs.media:
+        raise UsageError(
+            f"The inputs were files of its user's, {Path(name).name!r}, and a bundle holds no images or sounds.",
+            "Ask for the files, and add --prompts FOLDER or the table that lists them; that they are the same is "
+            "checked.",
+        )
     for directory in directories:
         path = directory.path / "prompts.jsonl"
         if path.exists():

@@ -36,6 +36,7 @@ from harness.variants import in_order, names_of, variant_leads
 from harness.wiring.jobs import Job, jobs_of
 from harness.wiring.serving import Servers, refuse_server
 from harness.wiring.session import measure, sampled_boards, store_for
+from harness.wiring.subject import with_default_model
 from harness.wiring.variants import with_variant_cells
 
 
@@ -62,8 +63,9 @@ class Study:
         Raises:
             UsageError: A key or value that cannot be meant.
         """
-        spec = load_run_spec(file, flags, overrides).model_copy(update={"working_dir": str(Path.cwd())})
-        run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug(spec.model[0].rpartition('/')[2])}"
+        asked = with_default_model(load_run_spec(file, flags, overrides))
+        spec = asked.model_copy(update={"working_dir": str(Path.cwd())})
+        run_id = new_run_id(spec)
         return cls(spec, Path(spec.output_dir).resolve() / run_id, is_resumed=False)
 
     @classmethod
@@ -88,7 +90,8 @@ class Study:
         Raises:
             UsageError: A key or value that cannot be meant, or a directory in which something else is measured.
         """
-        spec = load_run_spec(file, flags, overrides).model_copy(update={"working_dir": str(Path.cwd())})
+        asked = with_default_model(load_run_spec(file, flags, overrides))
+        spec = asked.model_copy(update={"working_dir": str(Path.cwd())})
         if len(spec.model) > 1 or spec.variants or max(len(spec.concurrency), len(spec.request_rate)) > 1:
             raise UsageError(
                 "--only-repeat is of a run with one cell, and this one has several.", "Measure them one by one."
@@ -110,7 +113,7 @@ class Study:
             again: How the user called that run, for the next step.
         """
         spec = plan.spec.model_copy(update={"working_dir": str(Path.cwd())})
-        run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug(spec.model[0].rpartition('/')[2])}"
+        run_id = new_run_id(spec)
         path = Path(spec.output_dir).resolve() / run_id
         return cls(spec, path, is_resumed=False, plan=plan, after=f"compare {shlex.quote(again)}")
 
@@ -239,7 +242,7 @@ class Study:
                 console.print()
                 print_receipt(
                     console,
-                    receipt_of(account.summary),
+                    receipt_of(account.summary, account.results.queries),
                     places=places if last else (),
                     next_command=self._next(account.summary) if last else None,
                 )
@@ -276,6 +279,13 @@ def _refuse_changed(stored: RunSpec, asked: RunSpec, also: Sequence[str] = ()) -
         raise UsageError(
             f"--{changed[0].replace('_', '-')} would change what this run measures.", "Start a new run with it."
         )
+
+
+def new_run_id(spec: RunSpec) -> str:
+    """The moment, what is done where it is not text generation, and the first model."""
+    name = spec.model[0].rpartition("/")[2]
+    what = name if spec.other_task is None else f"{spec.other_task}-{name}"
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug(what)}"
 
 
 def called(job: Job) -> str:

@@ -190,7 +190,8 @@ def _modes(side: Side) -> list[ModeSummary]:
     modes = []
     for mode in summary.modes:
         pooled = mean_of_repeats([one.in_mode(mode.mode) for one in each])
-        of_all = summarise_mode(mode.mode, mode.n_queries, pooled, gains, estimated=summary.estimated)
+        of_task = summary.cell.task is not None
+        of_all = summarise_mode(mode.mode, mode.n_queries, pooled, gains, estimated=summary.estimated, of_task=of_task)
         busy = [
             other.gpu_busy_share
             for one in side.repeats

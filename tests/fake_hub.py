@@ -55,7 +55,9 @@ class Answers(BaseHTTPRequestHandler):
             return self._send(200, json.dumps(info).encode(), {}, with_body=with_body)
         if parts[2:3] == ["resolve"]:
             name = "/".join(parts[4:])
-            content = self.server.repositories["/".join(parts[:2])][name]
+            content = self.server.repositories["/".join(parts[:2])].get(name)
+            if content is None:
+                return self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, with_body=with_body)
             headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
             if self.server.claims_bytes is not None:
                 headers["X-Linked-Size"] = str(self.server.claims_bytes)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from harness.analysis.bootstrap import (
     N_RESAMPLES,
     Interval,
-    _drawn_counts,
     bca_ratio_interval,
     column,
+    drawn_counts,
     log_deviation,
     mean_interval,
     per_success_interval,
@@ -28,6 +28,7 @@ from harness.analysis.bootstrap import (
     smallest_detectable,
     wilson_interval,
 )
+from harness.analysis.measured import phase_names
 from harness.analysis.plan import plan
 from harness.errors import InvalidMeasurement
 from harness.records import Boundary, Estimate, Finding, FindingCode, Method, ModeSummary, QueryRecord, Summary
@@ -305,7 +306,7 @@ def test_resampling_is_seeded_and_in_blocks_of_any_size(monkeypatch: pytest.Monk
     assert np.array_equal(resampled_sums(columns, n_resamples=100), whole[:100])
     assert not np.array_equal(resampled_sums(columns, seed=1), whole)
     assert whole.mean(axis=0) == pytest.approx(columns.sum(axis=0), rel=0.02)
-    _drawn_counts.cache_clear()
+    drawn_counts.cache_clear()
     monkeypatch.setattr("harness.analysis.bootstrap.COUNTS_AT_ONCE", 900)
     assert np.array_equal(resampled_sums(columns), whole)
 
@@ -493,3 +494,11 @@ def test_one_odd_value_among_equal_ones_does_not_make_the_interval_boundless(usu
         assert found.high is not None
         assert found.low <= values.mean() <= found.high
         assert found.high - found.low == pytest.approx(3 * spread, rel=0.4)  # none, or about three of it, in a draw
+
+
+@pytest.mark.parametrize(
+    "phases", [("forward",), ("encode", "decode"), ("encode", "denoise", "decode"), ("prefill", "thinking", "answer")]
+)
+def test_phases_stand_in_the_order_of_a_query(phases: tuple[str, ...]) -> None:
+    assert phase_names([{name: 1.0} for name in reversed(phases)]) == list(phases)
+    assert phase_names([dict.fromkeys(("unheard_of", *phases))]) == [*phases, "unheard_of"]

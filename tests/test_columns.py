@@ -37,6 +37,7 @@ from harness.store import columns as stored
 from harness.store import lines, schemas
 from harness.store.run_directory import RunDirectory
 from tests.synthetic_runs import CPU, cell, query, reading, run_of_queries
+from tests.synthetic_tasks import TASKS, task_queries, task_query
 
 SITE_ID = "0123456789ab"
 BOTH = Boundary.GPU_BOARD_AND_HOST
@@ -96,6 +97,10 @@ def assert_same(one: object, other: object, where: str = "") -> None:
                 assert len(pairs) == len(set(codes[0].tolist())) == len(set(codes[1].tolist())), where
             elif field.name != "offset":
                 assert_same(getattr(one, field.name), getattr(other, field.name), f"{where}.{field.name}")
+    elif isinstance(one, dict) and where.endswith(".lists"):
+        assert isinstance(other, dict)
+        for name in one.keys() | other.keys():
+            assert_same(one[name], other[name], f"{where}.{name}")
     elif isinstance(one, dict):
         assert isinstance(other, dict)
         for name in one.keys() | other.keys():
@@ -165,6 +170,46 @@ def test_other_counts_are_kept_also_where_only_a_later_block_has_them(tmp_path: 
         os.utime(path)  # newer than what was kept
         found = stored.read_queries(path, refuse)
     np.testing.assert_array_equal(found.sizes["images"], [np.nan, 3.0])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_runs_of_tasks_are_read_as_fast_and_as_the_records(tmp_path: Path, kept: None, task: str) -> None:
+    queries = task_queries(task, 9, n_unusable=1)
+    sound = task_query(task, 9, 5.0, sizes={"audio_s": 3.0}, values={"f1": 0.25, "confidence": (), "objects": (1.0,)})
+    queries = [*queries, sound, task_query(task, 10, 6.0, sizes={"audio_s": 2.5}, correct=True)]
+    store = written(tmp_path / "run", queries)
+    path = store.path / "queries.jsonl"
+    wanted = query_columns(queries)
+    assert_same(stored.read_queries(path, refuse), wanted)
+    assert path.with_suffix(".parquet").exists()
+    assert_same(stored.read_queries(path, refuse), wanted)  # from Parquet
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lines.blocks, "__defaults__", (3000,))
+        patched.setattr(lines, "PARSED_BYTES", 2500)  # blocks and pieces that do not have all keys, or empty lists only
+        os.utime(path)
+        assert_same(stored.read_queries(path, refuse), wanted)
+    with path.open("ab") as file:  # `session` is a text, so that the records read all lines
+        file.write(query(11, "on", 2.0).model_dump_json().replace('"session":0', '"session":"0"').encode() + b"\n")
+    rows = np.arange(len(queries))
+    assert_same(rows_of(store.query_columns(), rows), wanted)
+    order = np.random.default_rng(3).permutation(len(queries))
+    assert_same(rows_of(wanted, order), query_columns([queries[row] for row in order.tolist()]))
+
+
+def test_answers_that_are_right_or_wrong_are_kept_as_before(tmp_path: Path, kept: None) -> None:
+    store = written(tmp_path / "run", run_of_queries(3))
+    path = store.path / "queries.jsonl"
+    stored.read_queries(path, refuse)
+    assert not {"graded", "values"} & set(pq.read_schema(path.with_suffix(".parquet")).names)
+
+
+def test_one_value_is_a_number_or_a_list(tmp_path: Path) -> None:
+    both = [
+        task_query("summarization", 0, 1.0, sizes={}, values={"f1": 1.0}),
+        task_query("summarization", 1, 1.0, sizes={}, values={"f1": (1.0,)}),
+    ]
+    with pytest.raises(SchemaError, match="one number in some lines and a list in others"):
+        written(tmp_path / "run", both).query_columns()
 
 
 def test_some_rows_are_what_some_records_are() -> None:
@@ -250,8 +295,15 @@ def broken(change: Callable[[dict[str, Any]], object]) -> bytes:
         broken(lambda fields: fields["readings"][0].update(phases=[{"name": "answer"}])),
         broken(lambda fields: fields.update(findings=[{"code": "bored", "detail": ""}])),
         broken(lambda fields: fields["output"].update(sizes=None)),
-        broken(lambda fields: fields["output"].update(sizes={"prompt_tokens": 1.5})),
-        broken(lambda fields: fields["score"].update(correct=None)),
+        broken(lambda fields: fields["output"].update(sizes={"prompt_tokens": "many"})),
+        broken(lambda fields: fields["score"].pop("correct")),
+        broken(lambda fields: fields["score"].update(correct="perhaps")),
+        broken(lambda fields: fields["score"].update(values=None)),
+        broken(lambda fields: fields["score"].update(values={"f1": None})),
+        broken(lambda fields: fields["score"].update(values={"f1": math.nan})),
+        broken(lambda fields: fields["score"].update(values={"f1": "good"})),
+        broken(lambda fields: fields["score"].update(values={"confidence": [0.5, None]})),
+        broken(lambda fields: fields["score"].update(values={"confidence": [math.inf]})),
     ],
 )
 def test_a_damaged_line_is_named_by_its_number(tmp_path: Path, line: bytes) -> None:

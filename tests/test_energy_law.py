@@ -15,10 +15,10 @@ from harness.analysis.energy_law import (
     fit_law,
     least_squares,
     lengths_of,
-    student_quantile,
     terms,
 )
 from harness.analysis.measured import DeviceEnergy, QueryFigures
+from harness.analysis.relative_fit import student_quantile
 from harness.records import FindingCode, Method
 
 LAW_J = np.array([10.0, 0.03, 4.5, 2e-4])
@@ -237,7 +237,7 @@ def test_which_mode_is_the_base_changes_no_prediction() -> None:
     assert other is not None
     for mode in ("off", "on"):
         assert other.predict_j(p, o, mode) == pytest.approx(one.predict_j(p, o, mode), rel=1e-6)
-        sds = [law.fit.sd(law.fit.gradient(weights, p, o, law.place(mode))) for law in (one, other)]
+        sds = [law.fit.sd(law.fit.gradient(weights, terms(p, o), law.place(mode))) for law in (one, other)]
         assert sds[0] == pytest.approx(sds[1], rel=1e-5)
 
 
@@ -256,7 +256,7 @@ def test_each_mode_s_mean_moves_with_its_own_factor() -> None:
     p, o = lengths()
     weights = np.linspace(0.5, 1.5, N)
     for place in (0, 1):
-        gradient = law.fit.gradient(weights, p, o, place)
+        gradient = law.fit.gradient(weights, terms(p, o), place)
         for number in range(5):
             step = 1e-6 * (law.fit.beta[number] if number < 4 else 1.0)
             beta, factors = law.fit.beta.copy(), law.fit.factors.copy()
@@ -265,7 +265,7 @@ def test_each_mode_s_mean_moves_with_its_own_factor() -> None:
             else:
                 factors[1] += step
             moved = replace(law.fit, beta=beta, factors=factors)
-            change = float(weights @ (moved.predict(p, o, place) - law.fit.predict(p, o, place)))
+            change = float(weights @ (moved.predict(terms(p, o), place) - law.fit.predict(terms(p, o), place)))
             assert change == pytest.approx(gradient[number] * step, rel=1e-5)
 
 
@@ -283,7 +283,10 @@ def test_a_sensor_that_reads_one_mode_badly_leaves_that_mode_s_factor_open() -> 
     law = fit_law(two_modes(1.0, readings=(0.26, 0.01)), base="off")
     assert law is not None
     p, o = lengths()
-    by_mode = [law.fit.gradient(1 / law.fit.predict(p, o, place).sum() * np.ones(N), p, o, place) for place in (0, 1)]
+    by_mode = [
+        law.fit.gradient(1 / law.fit.predict(terms(p, o), place).sum() * np.ones(N), terms(p, o), place)
+        for place in (0, 1)
+    ]
     assert law.half_width_reading(by_mode[0]) == pytest.approx(0.26, rel=1e-6)
     assert law.half_width_reading(by_mode[1]) == pytest.approx(0.01, rel=1e-6)
     assert law.half_width_reading(by_mode[1] - by_mode[0]) == pytest.approx(math.hypot(0.26, 0.01), rel=1e-6)
@@ -336,8 +339,8 @@ def test_intervals_of_coefficients_and_totals_hold_the_truth() -> None:
         held += [
             abs(fit.beta[1] - LAW_J[1]) <= half[1],
             abs(fit.beta[2] - LAW_J[2]) <= half[2],
-            abs(float(fit.predict(p, o).sum() - (terms(p, o) @ LAW_J).sum()))
-            <= t * fit.sd(fit.gradient(np.ones(30), p, o)),
+            abs(float(fit.predict(terms(p, o)).sum() - (terms(p, o) @ LAW_J).sum()))
+            <= t * fit.sd(fit.gradient(np.ones(30), terms(p, o))),
         ]
     # The standard error of a share of 95 % in 600 is 0.9 %.
     assert (held / n_studies > 0.92).all()
@@ -347,8 +350,8 @@ def test_intervals_of_coefficients_and_totals_hold_the_truth() -> None:
 def test_what_both_modes_share_cancels_in_a_difference() -> None:
     p, o = lengths()
     fit = fitted(on_the_law(p, o, 0.02)).fit
-    weights = np.full(N, 1 / fit.predict(p, o).sum())
-    one, other = fit.gradient(weights, p, o), fit.gradient(weights, p, o)
+    weights = np.full(N, 1 / fit.predict(terms(p, o)).sum())
+    one, other = fit.gradient(weights, terms(p, o)), fit.gradient(weights, terms(p, o))
     assert fit.sd(one) > 0
     assert fit.sd(one - other) == pytest.approx(0.0, abs=1e-9)
 

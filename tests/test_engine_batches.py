@@ -331,7 +331,7 @@ def test_rows_begin_together_and_leave_with_their_own_last_token(greedy: Transfo
         assert phases[0].time_end_s == timeline.time_first_token_s
         assert all(one.time_end_s == other.time_start_s for one, other in pairwise(phases))
         thinking = next(phase for phase in phases if phase.name == "thinking")
-        assert thinking.time_end_s == timeline.time_chunk_s[generation.sizes["thinking_tokens"] - 1]
+        assert thinking.time_end_s == timeline.time_chunk_s[generation.n_tokens("thinking_tokens") - 1]
 
 
 def test_every_row_of_a_batch_has_its_forced_length(greedy: TransformersEngine) -> None:
@@ -357,7 +357,7 @@ def test_an_answer_of_its_own_length_is_its_own_again(greedy: TransformersEngine
     prompt = asked("on")[0].prompt
     free = greedy.generate(prompt, "on", 96, 1)
     assert free.finish_reason == "stop"
-    held = greedy.generate(prompt, "on", 96, 1, n_forced_tokens=free.sizes["output_tokens"])
+    held = greedy.generate(prompt, "on", 96, 1, n_forced_tokens=free.n_tokens("output_tokens"))
     assert (held.text, held.sizes, held.finish_reason) == (free.text, free.sizes, "forced")
 
 

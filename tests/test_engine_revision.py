@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors import SafetensorError
 
 from harness.engine.faults import load_fault
 from harness.engine.hub import hub_fault
+from harness.engine.layout import parts
 from harness.engine.revision import resolve_revision
 from harness.engine.source import locate
 from harness.errors import EnvironmentFault, HarnessError, ModelUnavailable, OutOfMemory, UsageError
@@ -101,6 +103,50 @@ def test_local_files_are_known_by_their_names_and_contents(tmp_path: Path) -> No
     assert len({first, second, resolve_revision(str(tmp_path))}) == 3
 
 
+def test_a_plain_directory_is_known_by_the_same_hash_as_ever(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"1")
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text("nothing names this folder")
+    lines = [
+        f"{name}\0{hashlib.sha256(content).hexdigest()}\n"
+        for name, content in (("config.json", b"{}"), ("model.safetensors", b"1"))
+    ]
+    assert resolve_revision(str(tmp_path)) == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+PIPELINE = (
+    '{"_class_name": "P", "_x": ["a", "b"], "unet": ["diffusers", "U"], "vae": [null, null], "../up": ["d", "V"]}'
+)
+MODULES = '[{"idx": 0, "path": "", "type": "T"}, {"idx": 1, "path": "unet", "type": "P"}, {"idx": 2, "path": "gone"}]'
+
+
+@pytest.mark.parametrize(("index", "content"), [("model_index.json", PIPELINE), ("modules.json", MODULES)])
+def test_folders_that_a_model_names_are_a_part_of_it(tmp_path: Path, index: str, content: str) -> None:
+    model = tmp_path / "model"
+    for folder in ("unet", "vae", "logs", "_x"):
+        (model / folder).mkdir(parents=True)
+    (tmp_path / "up").mkdir()
+    (model / index).write_text(content)
+    before = resolve_revision(str(model))
+    (tmp_path / "up" / "config.json").write_text("outside")
+    for folder in ("vae", "logs", "_x"):
+        (model / folder / "config.json").write_text("not loaded")
+    assert resolve_revision(str(model)) == before
+    (model / "unet" / "config.json").write_text("{}")
+    with_part = resolve_revision(str(model))
+    (model / "unet" / "model.safetensors").write_bytes(b"1")
+    assert len({before, with_part, resolve_revision(str(model))}) == 3
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "3", '{"unet": "U", "vae": []}', '[1, {"path": null}]'])
+def test_an_index_that_cannot_be_read_names_no_folder(tmp_path: Path, content: str) -> None:
+    for name in ("model_index.json", "modules.json"):
+        (tmp_path / name).write_text(content)
+        assert parts(tmp_path) == ()
+        (tmp_path / name).unlink()
+
+
 def test_a_copy_has_the_same_revision(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -118,6 +164,9 @@ def test_a_local_model_has_no_other_revisions(tmp_path: Path) -> None:
 
 def test_an_empty_directory_is_said(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="empty directory"):
+        resolve_revision(str(tmp_path))
+    (tmp_path / "unet").mkdir()
+    with pytest.raises(ModelUnavailable, match="holds none of the files"):
         resolve_revision(str(tmp_path))
 
 

@@ -26,10 +26,11 @@ from harness.report.exports.hub import hub_files
 from harness.report.exports.hub_card import Publication
 from harness.report.exports.hub_columns import Kind, column, table_of_frame, table_of_rows
 from harness.report.exports.hub_comparisons import comparison_rows
-from harness.report.exports.rows import mode_rows
+from harness.report.exports.rows import LAWS, mode_rows
 from harness.units import J_PER_WH
 from tests.exportable import changed, exportable
 from tests.synthetic_runs import estimated_summary, query, run_of_queries
+from tests.synthetic_tasks import TASKS, task_summary, write_task_run
 
 GOLDEN = Path(__file__).parent / "golden" / "schema-1"
 DATASET = "someone/energy"
@@ -272,6 +273,49 @@ def test_every_figure_of_a_comparison_is_a_column() -> None:
     assert row["energy_per_output_token_ratio"] == comparison.energy_per_token.value
     assert row["accuracy_difference_low"] == (comparison.accuracy and comparison.accuracy.difference.low)
     assert comparison_rows([exportable(run_of_queries(20))], "budget:9") == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_column_of_a_task_has_a_meaning(task: str, tmp_path: Path) -> None:
+    run = write_task_run(tmp_path, task)
+    folder = tmp_path / "data-set"
+    assert export(run, "hub", "--output-dir", str(folder), "--dataset", DATASET) == ExitCode.OK
+    summary = task_summary(task)
+    (mode,) = summary.modes
+    (row,) = pyarrow.parquet.read_table(folder / "data" / "modes.parquet").to_pylist()
+    assert row["task"] == task
+    for quality in mode.quality:
+        known = [row[f"quality_{quality.metric}{part}"] for part in ("", "_low", "_high")]
+        assert known == [quality.figure.value, quality.figure.low, quality.figure.high]
+        assert row[f"n_quality_{quality.metric}"] == quality.n
+    for law in mode.size_laws:
+        if law.size == "output_tokens":  # is there as for text
+            assert row["energy_per_output_token_j"] == law.energy_per_unit_j.value
+            continue
+        name = f"energy_per_further_{LAWS[law.size]}_j"
+        assert row[name] == law.per_unit_j.value
+        assert row[name.replace("_further", "")] == law.energy_per_unit_j.value
+        assert "line" in column(name).meaning
+    for size in mode.sizes:
+        assert row["audio_per_query_s" if size == "audio_s" else f"{size}_per_query"] == mode.sizes[size]
+
+
+def test_the_units_of_a_task_s_columns_are_their_names() -> None:
+    wanted = {
+        "audio_s": (Kind.NUMBER, "s"),
+        "audio_per_query_s": (Kind.NUMBER, "s"),
+        "input_pixels": (Kind.COUNT, ""),
+        "energy_per_second_of_audio_j": (Kind.NUMBER, "J"),
+        "energy_per_further_output_megapixel_step_half_width_gain_j": (Kind.NUMBER, "J"),
+        "duration_per_input_megapixel_s": (Kind.NUMBER, "s"),
+        "quality_map_50_low": (Kind.NUMBER, ""),
+        "n_quality_word_error_rate": (Kind.COUNT, ""),
+        "score_f1": (Kind.NUMBER, ""),
+    }
+    assert {name: (column(name).kind, column(name).unit) for name in wanted} == wanted
+    for name in ("quality_of_life", "score_of_the_game", "energy_per_further_mile_j"):
+        with pytest.raises(LookupError, match="has no meaning"):
+            column(name)
 
 
 def test_a_column_without_a_meaning_cannot_be_published() -> None:

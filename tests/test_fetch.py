@@ -24,11 +24,34 @@ SAFE = {
     "onnx/model.onnx": b"x" * 5000,
 }
 OLD = {"config.json": b"{}", "pytorch_model.bin": b"b" * 4000, "flax_model.msgpack": b"f" * 4000}
+WEIGHTS = "diffusion_pytorch_model"
+PIPELINE = {
+    "model_index.json": b"""{"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"], "scheduler": ["diffusers", "DDIMScheduler"],
+        "safety_checker": [null, null], "requires_safety_checker": true}""",
+    "unet/config.json": b"{}",
+    f"unet/{WEIGHTS}-00001-of-00002.safetensors": b"s" * 500,
+    f"unet/{WEIGHTS}-00002-of-00002.safetensors": b"t" * 500,
+    f"unet/{WEIGHTS}.fp16.safetensors": b"h" * 500,
+    f"unet/{WEIGHTS}.fp16-00001-of-00002.safetensors": b"i" * 500,
+    f"unet/{WEIGHTS}-00001-of-00002.fp16.safetensors": b"j" * 500,
+    f"unet/{WEIGHTS}.bin": b"b" * 500,
+    f"unet/{WEIGHTS}.non_ema.bin": b"n" * 500,
+    "unet/model.onnx": b"o" * 500,
+    f"vae/{WEIGHTS}.bin": b"v" * 500,
+    f"vae/{WEIGHTS}.fp16.bin": b"w" * 500,
+    "vae_1_0/diffusion_pytorch_model.safetensors": b"1" * 500,
+    "safety_checker/model.safetensors": b"c" * 500,
+    "scheduler/scheduler_config.json": b"{ }",
+    "turbo.safetensors": b"a" * 500,
+    "turbo.ckpt": b"k" * 500,
+    "README.md": b"",
+}
 
 
 @pytest.fixture
 def hub() -> Iterator[FakeHub]:
-    with hub_of(safe=SAFE, old=OLD) as found:
+    with hub_of(safe=SAFE, old=OLD, pipeline=PIPELINE) as found:
         yield found
 
 
@@ -55,6 +78,23 @@ def test_only_what_is_loaded_comes_and_it_comes_once(hub: FakeHub, tmp_path: Pat
 def test_without_safetensors_the_older_format_comes(hub: FakeHub, tmp_path: Path) -> None:
     assert fetch(hub, tmp_path / "home", "org/old").returncode == 0
     assert sorted(hub.fetched) == ["config.json", "pytorch_model.bin"]
+
+
+def test_of_a_pipeline_the_parts_come_that_are_loaded(hub: FakeHub, tmp_path: Path) -> None:
+    done = fetch(hub, tmp_path / "home", "org/pipeline")
+    assert done.returncode == 0, done.stderr
+    assert set(hub.fetched) == {
+        "model_index.json",
+        "unet/config.json",
+        f"unet/{WEIGHTS}-00001-of-00002.safetensors",
+        f"unet/{WEIGHTS}-00002-of-00002.safetensors",
+        f"vae/{WEIGHTS}.bin",  # it has no other
+        "scheduler/scheduler_config.json",
+    }
+    hub.fetched.clear()
+    offline = fetch(hub, tmp_path / "home", "org/pipeline", HF_HUB_OFFLINE="1")
+    assert (offline.returncode, hub.fetched) == (0, []), offline.stderr
+    assert "all of it was here" in offline.stdout
 
 
 def test_a_run_file_names_its_models(hub: FakeHub, tmp_path: Path) -> None:

@@ -552,6 +552,7 @@ def locked_to_the_ticks(directory: Path, channels: Sequence[Any]) -> None:
         assert stretch.number("busy_share") > 0.2
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_there_is(fake_nvml: Path, tmp_path: Path, start: Start) -> None:
     process = start(environ(fake_nvml, tmp_path), "--only", "levels,overhead")
     assert process.stdout is not None
@@ -568,6 +569,7 @@ def test_ctrl_c_keeps_what_there_is(fake_nvml: Path, tmp_path: Path, start: Star
     assert (directory / "readings" / "levels.parquet").exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_run_or_meant_is_refused_with_the_next_step(
     fake_nvml: Path, tmp_path: Path, start: Start
 ) -> None:

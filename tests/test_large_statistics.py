@@ -70,7 +70,7 @@ def test_the_limit_is_what_resampling_comes_to(name: str, request: pytest.Fixtur
 
 def test_no_more_than_so_many_rows_are_ever_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    drawn = bootstrap._drawn_counts
+    drawn = bootstrap.drawn_counts
 
     def counted(n: int, n_resamples: int, seed: int) -> object:
         asked.append(n)
@@ -78,7 +78,7 @@ def test_no_more_than_so_many_rows_are_ever_resampled(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(bootstrap, "N_LIMIT", 300)
     monkeypatch.setattr(bootstrap, "N_GROUPS", 150)
-    monkeypatch.setattr(bootstrap, "_drawn_counts", counted)
+    monkeypatch.setattr(bootstrap, "drawn_counts", counted)
     for make in INTERVALS.values():
         interval = make()
         assert interval.low is not None

@@ -219,7 +219,7 @@ def thinking_of(queries: Sequence[QueryRecord]) -> dict[str, list[int]]:
     by_mode: dict[str, list[int]] = {}
     for each in queries:
         if each.output is not None:
-            by_mode.setdefault(each.mode, []).append(each.output.sizes["thinking_tokens"])
+            by_mode.setdefault(each.mode, []).append(each.output.n_tokens("thinking_tokens") or 0)
     return by_mode
 
 

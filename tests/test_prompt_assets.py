@@ -16,6 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.engine.task.catalogue import tasks
+from harness.engine.task.description import Task
+from harness.prompts.catalogue import parse
+from harness.prompts.media import media_kind
+
 ROOT = Path(__file__).parents[1]
 PROMPTS = ROOT / "harness" / "assets" / "prompts"
 FIELDS = ["prompt_id", "text", "reference", "scorer", "kind", "level"]
@@ -163,3 +168,37 @@ def test_prefixes_mix_short_and_long_requests(n: int) -> None:
     length = {f"everyday-request-{i:03d}": entry["length"] for i, entry in enumerate(source, start=1)}
     prefix = [length[row["prompt_id"]] for row in EVERYDAY[:n] if row["kind"] == "request"]
     assert_proportional(prefix, length.values(), 2)
+
+
+# --- of the other tasks -----------------------------------------------------------------------------------
+
+BYTES_MOST = 4_000_000
+"""Of all sets together: they are in every installation."""
+TASKS = [task for task in tasks().values() if not task.is_text_generation]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: str(task.name))
+def test_every_task_has_inputs_that_ship(task: Task) -> None:
+    prompts = parse(task.prompts, task.inputs).load(0).prompts
+    assert len(prompts) >= 10
+    assert len({prompt.prompt_id for prompt in prompts}) == len(prompts)
+    inputs = [(prompt.text, prompt.text_pair, prompt.media and prompt.media.sha256) for prompt in prompts]
+    assert len(set(inputs)) == len(inputs)
+    for prompt in prompts:
+        assert bool(prompt.text.strip()) == bool(task.inputs.text)
+        assert bool((prompt.text_pair or "").strip()) == bool(task.inputs.text_pair)
+        assert (prompt.media is not None) == bool(task.inputs.media)
+        assert (prompt.reference is not None) == bool(task.inputs.reference)
+        assert prompt.scorer == task.inputs.scorer
+
+
+@pytest.mark.parametrize("folder", [path for path in PROMPTS.iterdir() if path.is_dir()], ids=lambda path: path.name)
+def test_a_folder_holds_what_its_list_names_and_nothing_else(folder: Path) -> None:
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
+    named = {row["file_name"] for row in rows}
+    assert len(named) == len(rows)
+    assert named == {path.name for path in folder.iterdir() if media_kind(path.name) is not None}
+
+
+def test_the_sets_are_small_enough_to_ship() -> None:
+    assert sum(path.stat().st_size for path in PROMPTS.rglob("*") if path.is_file()) < BYTES_MOST

@@ -5,6 +5,7 @@ The Hub itself is not asked here: a local server answers for it. Needs the extra
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from harness.errors import EnvironmentFault, HarnessError, ModelUnavailable, Usa
 from harness.prompts.hub import HubAddress, HubSource
 from harness.prompts.huggingface import HuggingFace, Snapshot
 from harness.prompts.named import NamedFileSource, named_sets
-from harness.records import Prompt
+from harness.records import InputColumns, Media, Prompt
 from harness.scoring.catalogue import SCORERS
 from tests.test_prompts import COMMIT, TableHub
 
@@ -191,6 +192,107 @@ def test_a_class_label_is_its_name(local: LocalCopy) -> None:
     (data / "test.jsonl").write_text('{"text": "a", "label": 1}\n', "utf-8")
     found = HubSource(name="o/d", address=HubAddress.parse("hub:o/d"), hub=local).load(0)
     assert [prompt.reference for prompt in found.prompts] == ["good"]
+
+
+def test_a_class_that_is_kept_secret_is_no_reference(local: LocalCopy) -> None:
+    assert local.cache_dir is not None
+    data = local.cache_dir.parent / "data"
+    features = "[{name: text, dtype: string}, {name: label, dtype: {class_label: {names: {'0': bad, '1': good}}}}]"
+    splits = "[{name: test, num_bytes: 1, num_examples: 2}]"
+    (data / "README.md").write_text(f"---\ndataset_info: {{features: {features}, splits: {splits}}}\n---\n", "utf-8")
+    (data / "train.jsonl").unlink()
+    (data / "test.jsonl").write_text('{"text": "a", "label": -1}\n{"text": "b", "label": 0}\n', "utf-8")
+    found = HubSource(name="o/d", address=HubAddress.parse("hub:o/d"), hub=local).load(None)
+    assert [prompt.reference for prompt in found.prompts] == [None, "bad"]
+
+
+@pytest.fixture
+def media(local: LocalCopy) -> LocalCopy:
+    """A data set of images and sounds as `push_to_hub` lays it out; no byte in it can be decoded."""
+    import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    assert local.cache_dir is not None
+    data = local.cache_dir.parent / "data"
+    for file in data.iterdir():
+        file.unlink()
+    (data / "beside.png").write_bytes(b"a file beside")
+    classes = datasets.ClassLabel(names=["cat", "dog"])
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "audio": datasets.Audio(sampling_rate=16_000),
+            "label": classes,
+            "objects": {"bbox": datasets.List(datasets.List(datasets.Value("float32"))), "category": [classes]},
+            "text": datasets.Value("string"),
+        }
+    )
+    rows = [
+        {
+            "image": {"bytes": b"no picture", "path": "1.png"},
+            "audio": {"bytes": b"no sound", "path": "1.wav"},
+            "label": 1,
+            "objects": {"bbox": [[1.0, 2.0, 3.0, 4.5]], "category": [0]},
+            "text": "one",
+        },
+        {
+            "image": {"bytes": None, "path": "beside.png"},
+            "audio": {"bytes": b"", "path": None},
+            "label": -1,
+            "objects": {"bbox": [], "category": []},
+            "text": "two",
+        },
+    ]
+    (data / "data").mkdir()
+    table = pa.Table.from_pylist(rows, schema=features.arrow_schema)
+    pq.write_table(table, data / "data" / "test-00000-of-00001.parquet")
+    return local
+
+
+IMAGES = InputColumns(
+    media=("file_name", "image"), media_kind="image", reference=("objects", "label"), scorer="detections"
+)
+SOUNDS = InputColumns(media=("audio",), media_kind="audio", reference=("text",), scorer="words")
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_images_are_taken_as_they_are_stored(media: LocalCopy) -> None:
+    found = HubSource(name="o/d", address=HubAddress.parse("hub:o/d"), inputs=IMAGES, hub=media).load(None)
+    one, two = found.prompts
+    assert media.cache_dir is not None
+    beside = media.cache_dir.parent / "data" / "beside.png"
+    assert one.media == Media(name="1.png", sha256=sha256(b"no picture"), content=b"no picture")
+    assert two.media == Media(name="beside.png", sha256=sha256(b"a file beside"), path=str(beside))
+    assert (one.reference, two.reference) == (
+        '{"bbox":[[1,2,3,4.5]],"category":["cat"]}',
+        '{"bbox":[],"category":[]}',
+    )
+    assert {prompt.scorer for prompt in found.prompts} == {"detections"}
+
+
+def test_sounds_are_taken_as_they_are_stored(media: LocalCopy) -> None:
+    source = HubSource(name="o/d", address=HubAddress.parse("hub:o/d:audio:test"), inputs=SOUNDS, hub=media)
+    one, two = source.load(None).prompts
+    assert one.media == Media(name="1.wav", sha256=sha256(b"no sound"), content=b"no sound")
+    assert two.media == Media(name="Hub data set o/d (test), row 2", sha256=sha256(b""), content=b"")
+    assert [prompt.reference for prompt in (one, two)] == ["one", "two"]
+    assert source.load(None).source == f"hub:o/d@{COMMIT}:audio:test"
+
+
+def test_a_published_set_of_images_is_read_with_its_task(media: LocalCopy) -> None:
+    named = named_sets()["aies-object-detection"].model_copy(update={"split": "test"})
+    source = HubSource.of_named("aies-object-detection", named, hub=media, inputs=IMAGES)
+    assert [prompt.reference for prompt in source.load(0).prompts] == [None, None]
+    assert source.load(0).source == f"hub:AIEnergyScore/object_detection@{COMMIT}:image:test"
+
+
+def test_without_a_task_that_takes_them_they_stay_unread(media: LocalCopy) -> None:
+    with pytest.raises(UsageError, match="no column 'image'"):
+        HubSource(name="o/d", address=HubAddress.parse("hub:o/d:image"), hub=media).load(0)
 
 
 def test_an_empty_copy_cannot_be_read(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ DIMENSIONLESS = {
     },
     "AccuracyDifference": {"p_value"},
     "EnergyLaw": {"residual_relative_sd"},
+    "SizeLaw": {"mean", "residual_relative_sd"},  # in the size's own unit; relative
     "RunManifest": {"until_ci"},  # relative
     "BusyShare": {"share"},
     "TokenWeights": {"prompt", "output", "ratio_half_width"},  # relative to each other

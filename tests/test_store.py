@@ -46,6 +46,7 @@ from harness.results import load_results
 from harness.store import segments
 from harness.store.run_directory import RunDirectory, cells, in_turn, run_path, write_whole
 from tests.synthetic_runs import cell
+from tests.synthetic_tasks import task_queries, write_task_run
 
 SITE_ID = "0123456789ab"
 
@@ -370,6 +371,24 @@ def test_a_run_is_named_by_path_by_id_or_as_the_latest(tmp_path: Path, monkeypat
     with pytest.raises(UsageError, match="There is no run") as caught:
         run_path("latest", tmp_path / "elsewhere")
     assert caught.value.next_step == "Make one: harness run"
+
+
+def test_a_frame_of_a_task_has_its_sizes_and_scores(tmp_path: Path) -> None:
+    sounds = task_queries("automatic-speech-recognition", 5, n_unusable=1)
+    write_task_run(tmp_path, "automatic-speech-recognition", sounds, run_id="sounds")
+    write_task_run(tmp_path, "object-detection", run_id="pictures")
+    frame = load_results("sounds", output_dir=tmp_path)
+    assert set(frame["task"]) == {"automatic-speech-recognition"}
+    for row, query in enumerate(sounds[:4]):
+        assert query.output is not None
+        assert query.score is not None
+        assert frame["audio_s"][row] == query.output.sizes["audio_s"]
+        assert frame["output_tokens"][row] == query.output.sizes["output_tokens"]
+        assert frame["score_word_errors"][row] == query.score.values["word_errors"]
+    assert frame[["audio_s", "score_word_errors", "correct"]].isna().all(axis=1).tolist() == [False] * 4 + [True]
+    both = load_results("sounds", "pictures", output_dir=tmp_path)
+    assert not [name for name in both.columns if name.startswith(("score_matched", "score_objects"))]
+    assert both["input_pixels"].isna().tolist() == [True] * 5 + [False] * 12
 
 
 def test_a_frame_has_a_row_per_query_and_missing_where_unknown(tmp_path: Path) -> None:

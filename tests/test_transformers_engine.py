@@ -171,7 +171,7 @@ def test_every_token_is_timed_when_its_forward_pass_is_done(
     monkeypatch.setattr(transformers.Qwen3ForCausalLM, "forward", counting_forward)
     monkeypatch.setattr(transformers.generation.utils.StopCheck, "__call__", counting_check)
     generation = engine.generate(PROMPT, "on", 6, 1)
-    assert counts == list(range(1, generation.sizes["output_tokens"] + 1))
+    assert counts == list(range(1, generation.n_tokens("output_tokens") + 1))
 
 
 def test_a_generate_that_does_not_report_its_tokens_is_not_measured(

@@ -104,7 +104,7 @@ def resampled_sums(columns: FloatArray, *, n_resamples: int = N_RESAMPLES, seed:
     Returns:
         Sums, shape (n_resamples, k).
     """
-    counts = _drawn_counts(columns.shape[0], n_resamples, seed)
+    counts = drawn_counts(columns.shape[0], n_resamples, seed)
     n_at_once = max(1, COUNTS_AT_ONCE // columns.shape[0])
     blocks = [
         counts[first : first + n_at_once].astype(np.float64) @ columns for first in range(0, n_resamples, n_at_once)
@@ -129,7 +129,7 @@ def grouped(columns: FloatArray) -> FloatArray:
 
 
 @lru_cache(maxsize=4)
-def _drawn_counts(n: int, n_resamples: int, seed: int) -> npt.NDArray[np.uint8]:
+def drawn_counts(n: int, n_resamples: int, seed: int) -> npt.NDArray[np.uint8]:
     """How often each prompt is in each sample, shape (n_resamples, n). Kept: all figures of a run ask for the same.
 
     A byte is enough: one prompt 256 times in a sample has a chance below 1e-500.

@@ -212,6 +212,11 @@ def difference_errors_j(
     return reading, _moved(differences_j, gains)
 
 
+def unscored(*sides: Figures) -> Finding:
+    """Why nothing is known per right answer: the answers are graded, or none was judged at all."""
+    return Finding(code=FindingCode.GRADED if any(side.graded.any() for side in sides) else FindingCode.NOTHING_SCORED)
+
+
 def net_energy(figures: Figures, gains: Gains, *, estimated: bool) -> Estimate:
     """Mean joules above idle, signed.
 

@@ -19,18 +19,24 @@ from harness.analysis.measured import (
     PROMPT_TOKENS,
     REASONS_WITHOUT_ENERGY,
     THINKING_TOKENS,
+    TOKENS,
     DeviceEnergy,
     QueryFigures,
     in_phase,
     phase_names,
 )
-from harness.analysis.stored import integers, numbers, text_column, texts_at
-from harness.records import Boundary, FindingCode, Method, QueryColumns, TextColumn
+from harness.analysis.stored import integers, lists_at, lists_of, numbers, text_column, texts_at, values_of
+from harness.records import Boundary, FindingCode, ListColumn, Method, QueryColumns, TextColumn
 
 if TYPE_CHECKING:
     from harness.records import BoolArray, FloatArray, IntArray
 
-FAILURES = {FindingCode.QUERY_FAILED, FindingCode.OUT_OF_MEMORY, FindingCode.PROMPT_TOO_LONG}
+FAILURES = {
+    FindingCode.QUERY_FAILED,
+    FindingCode.OUT_OF_MEMORY,
+    FindingCode.PROMPT_TOO_LONG,
+    FindingCode.INPUT_UNUSABLE,
+}
 
 Device = tuple[str, Method]
 Column = TypeVar("Column", "IntArray", "BoolArray")
@@ -72,8 +78,15 @@ class Figures:
     n_thinking_tokens: FloatArray
     n_answer_tokens: FloatArray
     n_output_tokens: FloatArray
+    sizes: Mapping[str, FloatArray]
+    """Tokens aside."""
     correct: IntArray
     """1 or 0."""
+    graded: BoolArray
+    """Which have a score that is neither right nor wrong."""
+    values: Mapping[str, FloatArray]
+    lists: Mapping[str, ListColumn]
+    """Of their scores."""
     cut: BoolArray
     forced: BoolArray
     why_no_energy: IntArray
@@ -113,6 +126,9 @@ class Figures:
             },
             has_phase={name: each[places] for name, each in self.has_phase.items()},
             phases_s={name: each[places] for name, each in self.phases_s.items()},
+            sizes={name: each[places] for name, each in self.sizes.items()},
+            values={name: each[places] for name, each in self.values.items()},
+            lists={name: lists_at(each, places) for name, each in self.lists.items()},
             **{name: getattr(self, name)[places] for name in PLAIN},
         )
 
@@ -160,7 +176,7 @@ NOWHERE = np.zeros(0, dtype=np.int64)
 PLAIN = (
     *("session", "duration_s", "energy_j", "energy_half_width_j", "net_j", "net_half_width_own_j", "energy_tail_j"),
     *("phases_known", "n_prompt_tokens", "n_thinking_tokens", "n_answer_tokens", "n_output_tokens"),
-    *("correct", "cut", "forced", "why_no_energy"),
+    *("correct", "graded", "cut", "forced", "why_no_energy"),
 )
 
 
@@ -173,6 +189,7 @@ def as_figures(queries: Queries) -> Figures:
     nets = [each.net for each in queries]
     baselines = dict.fromkeys(name for net in nets if net is not None for name in net.half_width_baseline_j)
     of_time = phase_names([each.phases_s for each in queries])
+    sizes = dict.fromkeys(name for each in queries for name in each.sizes)
     return Figures(
         prompt=text_column(each.prompt_id for each in queries),
         mode=text_column(each.mode for each in queries),
@@ -199,7 +216,11 @@ def as_figures(queries: Queries) -> Figures:
         n_thinking_tokens=numbers(each.n_thinking_tokens for each in queries),
         n_answer_tokens=numbers(each.n_answer_tokens for each in queries),
         n_output_tokens=numbers(each.n_output_tokens for each in queries),
+        sizes={name: numbers(each.sizes.get(name) for each in queries) for name in sizes},
         correct=integers(-1 if each.correct is None else int(each.correct) for each in queries),
+        graded=np.array([each.graded for each in queries], dtype=np.bool_),
+        values=values_of(each.values for each in queries),
+        lists=lists_of(each.values for each in queries),
         cut=np.array([each.cut for each in queries], dtype=np.bool_),
         forced=np.array([each.forced for each in queries], dtype=np.bool_),
         why_no_energy=integers(
@@ -307,16 +328,17 @@ def figures_in(columns: QueryColumns, headline: Boundary) -> Figures:
         n_thinking_tokens=thinking,
         n_answer_tokens=answer,
         n_output_tokens=output,
+        sizes={name: each for name, each in columns.sizes.items() if name not in TOKENS},
         correct=columns.correct,
+        graded=columns.graded,
+        values=columns.values,
+        lists=columns.lists,
         cut=(columns.finish_reason.codes == length) | own_finding(columns, FindingCode.CUT_BY_CAP),
         forced=own_finding(columns, FindingCode.BUDGET_REACHED),
         why_no_energy=np.where(complete, -1, _why(columns, kept)),
     )
     in_order = np.argsort(columns.prompt_index, kind="stable")
     return figures.at(in_order[~failed_rows(columns)[in_order]])
-
-
-TOKENS = (PROMPT_TOKENS, THINKING_TOKENS, ANSWER_TOKENS, OUTPUT_TOKENS)
 
 
 def _complete(columns: QueryColumns, headline: Boundary, kept: IntArray) -> BoolArray:
@@ -416,8 +438,10 @@ def _phases_s(columns: QueryColumns, kept: IntArray) -> dict[str, FloatArray]:
     seconds = {}
     for code in _occurring(phases.name.codes[rows]):
         own = phases.name.codes[rows] == code
-        seconds[phases.name.names[code]] = np.full(n, np.nan)
-        seconds[phases.name.names[code]][owner[own]] = lengths_s[own]
+        is_there = np.bincount(owner[own], minlength=n) > 0
+        # One may come again: a long sound is encoded window by window.
+        column = np.where(is_there, _sums(owner[own], lengths_s[own], n), np.nan)
+        seconds[phases.name.names[code]] = column
     return seconds
 
 

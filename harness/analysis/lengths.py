@@ -15,8 +15,8 @@ def length_figures(lengths: Sequence[LengthRecord]) -> list[LengthFigures]:
         LengthFigures(
             prompt_id=length.prompt_id,
             mode=length.mode,
-            n_prompt_tokens=length.output.sizes[PROMPT_TOKENS],
-            n_output_tokens=length.output.sizes[OUTPUT_TOKENS],
+            n_prompt_tokens=int(length.output.sizes[PROMPT_TOKENS]),
+            n_output_tokens=int(length.output.sizes[OUTPUT_TOKENS]),
             correct=None if length.score is None else length.score.correct,
             cut=length.output.finish_reason == "length",
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from harness.records import Boundary, FindingCode, Method, PhaseReading, QueryRecord, Reading
 
@@ -16,6 +16,7 @@ THINKING_TOKENS = "thinking_tokens"
 ANSWER_TOKENS = "answer_tokens"
 OUTPUT_TOKENS = "output_tokens"
 """Units in `Output.sizes`. Output tokens are thinking and answer tokens where they are not counted apart."""
+TOKENS = (PROMPT_TOKENS, THINKING_TOKENS, ANSWER_TOKENS, OUTPUT_TOKENS)
 
 PARTS = {
     Boundary.GPU_BOARD: frozenset({Boundary.GPU_BOARD}),
@@ -39,7 +40,8 @@ REASONS_WITHOUT_ENERGY = (
 )
 """The first that is found is said; the last stands for all others."""
 
-PHASE_ORDER = ("prefill", "thinking", "answer")
+PHASE_ORDER = ("prefill", "thinking", "answer", "forward", "encode", "denoise", "decode")
+"""Of text generation, then of the other tasks: forward; encode, decode; encode, denoise, decode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,11 @@ class QueryFigures:
     cut: bool
     why_no_energy: FindingCode | None
     forced: bool = False
+    graded: bool = False
+    sizes: Mapping[str, float] = field(default_factory=dict)
+    """Tokens aside."""
+    values: Mapping[str, float | tuple[float, ...]] = field(default_factory=dict)
+    """Of its score."""
 
 
 def is_estimated(readings: Iterable[Reading]) -> bool:
@@ -123,9 +130,9 @@ def figures_of(query: QueryRecord, headline: Boundary, devices: frozenset[str]) 
     """
     assert query.output is not None, "a failed query has no figures"
     readings = headline_readings(query, headline)
-    sizes = query.output.sizes
-    n_thinking, n_answer = sizes.get(THINKING_TOKENS), sizes.get(ANSWER_TOKENS)
-    n_output = sizes.get(OUTPUT_TOKENS)
+    count, score = query.output.n_tokens, query.score
+    n_thinking, n_answer = count(THINKING_TOKENS), count(ANSWER_TOKENS)
+    n_output = count(OUTPUT_TOKENS)
     if n_output is None and (n_thinking is not None or n_answer is not None):
         n_output = (n_thinking or 0) + (n_answer or 0)
     known = tuple(
@@ -157,15 +164,18 @@ def figures_of(query: QueryRecord, headline: Boundary, devices: frozenset[str]) 
         energy_tail_j=_sum([reading.energy_tail_j for reading in readings]) if complete else None,
         phases_j=_phases_j(readings, energy_j),
         phases_s=_phases_s(readings),
-        n_prompt_tokens=sizes.get(PROMPT_TOKENS),
+        n_prompt_tokens=count(PROMPT_TOKENS),
         n_thinking_tokens=n_thinking,
         n_answer_tokens=n_answer,
         n_output_tokens=n_output,
-        correct=None if query.score is None else query.score.correct,
+        correct=None if score is None else score.correct,
         cut=query.output.finish_reason == "length"
         or any(finding.code is FindingCode.CUT_BY_CAP for finding in query.findings),
         why_no_energy=None if complete else _why(query, readings),
         forced=any(finding.code is FindingCode.BUDGET_REACHED for finding in query.findings),
+        graded=score is not None and score.correct is None,
+        sizes={name: float(size) for name, size in query.output.sizes.items() if name not in TOKENS},
+        values={} if score is None else score.values,
     )
 
 
@@ -258,7 +268,10 @@ def _phases_s(readings: Sequence[Reading]) -> dict[str, float]:
     """Seconds of each phase; the devices of a query share its phases, so the first that has any speaks."""
     for reading in readings:
         if reading.phases:
-            return {phase.name: phase.time_end_s - phase.time_start_s for phase in reading.phases}
+            seconds: dict[str, float] = {}
+            for phase in reading.phases:  # one may come again: a long sound is encoded window by window
+                seconds[phase.name] = seconds.get(phase.name, 0.0) + (phase.time_end_s - phase.time_start_s)
+            return seconds
     return {}
 
 

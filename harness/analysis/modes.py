@@ -15,16 +15,21 @@ from harness.analysis.estimates import (
     left_out,
     net_energy,
     scaled,
+    unscored,
 )
 from harness.analysis.figures import Figures, Queries, as_figures
 from harness.analysis.measured import phase_names
+from harness.analysis.quality import quality_of
+from harness.analysis.size_law import size_laws
 from harness.records import Estimate, Finding, FindingCode, ModeSummary
 from harness.units import J_PER_WH
 
 QUERIES_PER_WH_FIGURE = 1000
 
 
-def summarise_mode(mode: str, n_queries: int, queries: Queries, gains: Gains, *, estimated: bool) -> ModeSummary:
+def summarise_mode(
+    mode: str, n_queries: int, queries: Queries, gains: Gains, *, estimated: bool, of_task: bool = False
+) -> ModeSummary:
     """Means, totals and ratios of one mode.
 
     Args:
@@ -33,6 +38,7 @@ def summarise_mode(mode: str, n_queries: int, queries: Queries, gains: Gains, *,
         queries: Those that were answered.
         gains: Of the devices.
         estimated: Whether the joules are a hardware model's.
+        of_task: Whether this is a task other than text generation: it has qualities and laws of its sizes.
 
     Returns:
         Tokens and seconds are over all answered queries, joules over those whose energy is known.
@@ -51,13 +57,13 @@ def summarise_mode(mode: str, n_queries: int, queries: Queries, gains: Gains, *,
         n_queries=n_queries,
         n_failed=n_queries - len(figures),
         n_without_energy=len(figures) - len(measured),
-        n_scored=len(scored),
+        n_scored=int((figures.scored | figures.graded).sum()),
         n_correct=int(scored.correct.sum()),
         n_cut=int(figures.cut.sum()),
         n_cut_scored=int(scored.cut.sum()),
         n_cut_correct=int((scored.cut & (scored.correct == 1)).sum()),
         n_forced=int(figures.forced.sum()),
-        accuracy=_accuracy(scored),
+        accuracy=_accuracy(figures, scored),
         duration_s=duration_per_query(figures),
         prompt_tokens=_mean(figures.n_prompt_tokens),
         thinking_tokens=_tokens(figures.n_thinking_tokens),
@@ -73,7 +79,16 @@ def summarise_mode(mode: str, n_queries: int, queries: Queries, gains: Gains, *,
         phases_j=_phases_j(measured),
         phases_s=_phases_s(figures),
         power_w=float(measured.energy_j.sum()) / duration_measured_s if duration_measured_s > 0 else None,
+        quality=quality_of(figures) if of_task else (),
+        sizes=_sizes(figures) if of_task else {},
+        size_laws=size_laws(figures, gains, estimated=estimated) if of_task else (),
     )
+
+
+def _sizes(figures: Figures) -> dict[str, float]:
+    """The mean of each size that is no token and that every query has."""
+    means = {name: _mean(sizes) for name, sizes in figures.sizes.items()}
+    return {name: mean for name, mean in means.items() if mean is not None}
 
 
 def energy_per_correct(figures: Figures, gains: Gains, *, estimated: bool) -> Estimate:
@@ -85,7 +100,7 @@ def energy_per_correct(figures: Figures, gains: Gains, *, estimated: bool) -> Es
     """
     scored = figures.at(figures.scored)
     if not len(scored):
-        return Estimate(value=None, findings=(Finding(code=FindingCode.NOTHING_SCORED),))
+        return Estimate(value=None, findings=(unscored(figures),))
     measured = scored.at(scored.measured)
     findings = left_out(scored)
     correct = measured.correct.astype(np.float64)
@@ -111,9 +126,9 @@ def _mean_tail_j(measured: Figures) -> float | None:
     return float(known_j.mean()) if len(known_j) else None
 
 
-def _accuracy(scored: Figures) -> Estimate:
+def _accuracy(figures: Figures, scored: Figures) -> Estimate:
     if not len(scored):
-        return Estimate(value=None, findings=(Finding(code=FindingCode.NOTHING_SCORED),))
+        return Estimate(value=None, findings=(unscored(figures),))
     n_correct = int(scored.correct.sum())
     interval = wilson_interval(n_correct, len(scored))
     return Estimate(value=n_correct / len(scored), low=interval.low, high=interval.high, findings=interval.findings)

@@ -27,8 +27,8 @@ ERRORS = ("energy_half_width_j", "net_half_width_own_j")
 def mean_of_repeats(repeats: Sequence[Figures]) -> Figures:
     """One mode of several repeats: the prompts that all of them answered, each with its means.
 
-    Which answers are right, cut or forced is taken from the first repeat. A prompt whose energy is unknown in one of
-    them is unknown.
+    Sizes, scores and which answers are cut or forced are taken from the first repeat. A prompt whose energy is unknown
+    in one of them is unknown.
 
     Args:
         repeats: Answered queries of one mode in each repeat, at least one.
@@ -59,7 +59,11 @@ def mean_of_repeats(repeats: Sequence[Figures]) -> Figures:
             name: _mean([each.phases_s.get(name, np.full(len(first), np.nan)) for each in found])
             for name in first.phases_s
         },
+        sizes=first.sizes,
         correct=first.correct,
+        graded=first.graded,
+        values=first.values,
+        lists=first.lists,
         cut=first.cut,
         forced=first.forced,
         why_no_energy=np.max([each.why_no_energy for each in found], axis=0),

@@ -18,7 +18,7 @@ from harness.analysis.bootstrap import (
     ratio_interval,
     smallest_detectable,
 )
-from harness.analysis.estimates import ONE_RUN, Gains, few_correct, log_sd, ratio_errors, total
+from harness.analysis.estimates import ONE_RUN, Gains, few_correct, log_sd, ratio_errors, total, unscored
 from harness.analysis.figures import Figures
 from harness.records import Estimate, Finding, FindingCode
 
@@ -57,7 +57,7 @@ def energy_per_correct_ratio(above: Figures, under: Figures, gains: Gains, *, mo
     """
     scored = above.scored & under.scored
     if not scored.any():
-        return Estimate(value=None, findings=(Finding(code=FindingCode.NOTHING_SCORED),))
+        return Estimate(value=None, findings=(unscored(above, under),))
     one_side, other_side = above.at(scored), under.at(scored)
     x_right, y_right = (side.correct.astype(np.float64) for side in (one_side, other_side))
     without = [name for name, right in zip(modes, (x_right, y_right), strict=True) if not right.any()]

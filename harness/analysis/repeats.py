@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from harness.analysis.bootstrap import student_t
-from harness.records import Comparison, Estimate, Finding, FindingCode, ModeSummary, Summary
+from harness.records import Comparison, Estimate, Finding, FindingCode, ModeSummary, SizeLaw, Summary
 
-Figures = TypeVar("Figures", ModeSummary, Comparison)
+Figures = TypeVar("Figures", ModeSummary, Comparison, SizeLaw)
 
 MODE_FIGURES = (
     "duration_s",
@@ -25,6 +25,7 @@ MODE_FIGURES = (
     "energy_per_correct_j",
     "energy_wh_per_1000",
 )
+LAW_FIGURES = ("energy_per_unit_j", "per_query_j", "per_unit_j")
 COMPARISON_FIGURES = ("energy", "duration", "tokens", "energy_per_token", "difference_j", "energy_per_correct")
 
 
@@ -57,8 +58,7 @@ def _filled(summary: Summary, repeats: Sequence[Summary]) -> Summary:
     return summary.model_copy(
         update={
             "modes": tuple(
-                _spread(mode, [other.modes[index] for other in peers], MODE_FIGURES)
-                for index, mode in enumerate(summary.modes)
+                _spread_mode(mode, [other.modes[index] for other in peers]) for index, mode in enumerate(summary.modes)
             ),
             "comparisons": tuple(
                 _spread(
@@ -83,10 +83,18 @@ def _same(one: Comparison, other: Comparison) -> bool:
 
 
 def _spread(own: Figures, peers: Sequence[Figures], names: Sequence[str]) -> Figures:
-    """A mode or a comparison with the named estimates' run-to-run half-widths, from the same one in every repeat."""
+    """What has these estimates with their run-to-run half-widths, from the same one in every repeat."""
     return own.model_copy(
         update={name: _with_runs(getattr(own, name), [getattr(peer, name) for peer in peers]) for name in names}
     )
+
+
+def _spread_mode(own: ModeSummary, peers: Sequence[ModeSummary]) -> ModeSummary:
+    laws = tuple(
+        _spread(law, [each for peer in peers for each in peer.size_laws if each.size == law.size], LAW_FIGURES)
+        for law in own.size_laws
+    )
+    return _spread(own, peers, MODE_FIGURES).model_copy(update={"size_laws": laws})
 
 
 def _with_runs(estimate: Estimate, repeats: Sequence[Estimate]) -> Estimate:

@@ -5,7 +5,7 @@ Knows the records. Must not know figures or statistics.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import numpy as np
 from harness.records import (
     Finding,
     FindingColumns,
+    ListColumn,
     PhaseColumns,
     QueryColumns,
     QueryRecord,
@@ -30,6 +31,8 @@ READING_NUMBERS = (
     *("power_idle_w", "energy_net_j", "energy_net_half_width_j", "energy_tail_j"),
     *("energy_shared_equal_j", "duration_share_s"),
 )
+Values = Mapping[str, float | tuple[float, ...]]
+"""Of one score."""
 PHASE_NUMBERS = ("time_start_s", "time_end_s", "energy_gross_j", "energy_gross_half_width_j")
 
 
@@ -40,6 +43,8 @@ def query_columns(queries: QueryColumns | Sequence[QueryRecord]) -> QueryColumns
     readings = [(row, reading) for row, query in enumerate(queries) for reading in query.readings]
     outputs = [query.output for query in queries]
     sizes = dict.fromkeys(name for output in outputs if output is not None for name in output.sizes)
+    scores = [query.score for query in queries]
+    values: list[Values] = [{} if score is None else score.values for score in scores]
     return QueryColumns(
         offset=np.full(len(queries), -1, dtype=np.int64),
         session=integers(query.session for query in queries),
@@ -54,7 +59,10 @@ def query_columns(queries: QueryColumns | Sequence[QueryRecord]) -> QueryColumns
         rendered=text_column(None if each is None else each.rendered_prompt_sha256 for each in outputs).codes,
         text=text_column(None if each is None else each.text_sha256 for each in outputs).codes,
         sizes={name: numbers(None if each is None else each.sizes.get(name) for each in outputs) for name in sizes},
-        correct=_truths(None if query.score is None else query.score.correct for query in queries),
+        correct=_truths(None if score is None else score.correct for score in scores),
+        graded=np.array([score is not None and score.correct is None for score in scores], dtype=np.bool_),
+        values=values_of(values),
+        lists=lists_of(values),
         readings=_reading_columns(readings),
         phases=_phase_columns([reading for _, reading in readings]),
         findings=_finding_columns(queries),
@@ -94,6 +102,9 @@ def rows_of(columns: QueryColumns, rows: IntArray) -> QueryColumns:
         text=columns.text[rows],
         sizes={name: counts[rows] for name, counts in columns.sizes.items()},
         correct=columns.correct[rows],
+        graded=columns.graded[rows],
+        values={name: each[rows] for name, each in columns.values.items()},
+        lists={name: lists_at(each, rows) for name, each in columns.lists.items()},
         readings=ReadingColumns(
             owner=place[columns.readings.owner[kept]],
             device=texts_at(columns.readings.device, kept),
@@ -118,6 +129,37 @@ def rows_of(columns: QueryColumns, rows: IntArray) -> QueryColumns:
 def texts_at(column: TextColumn, rows: IntArray) -> TextColumn:
     """Some rows of a column of text."""
     return replace(column, codes=column.codes[rows])
+
+
+def lists_at(column: ListColumn, rows: IntArray) -> ListColumn:
+    """Some rows of a column of lists."""
+    counts = column.counts[rows]
+    lengths = np.maximum(column.counts, 0)
+    starts, own = (np.cumsum(lengths) - lengths)[rows], np.maximum(counts, 0)
+    within = np.arange(int(own.sum())) - np.repeat(np.cumsum(own) - own, own)
+    return ListColumn(counts=counts, numbers=column.numbers[np.repeat(starts, own) + within])
+
+
+def values_of(scores: Iterable[Values]) -> dict[str, FloatArray]:
+    """Of the scores' values those that are one number each, as columns."""
+    known = list(scores)
+    names = dict.fromkeys(name for each in known for name, value in each.items() if not isinstance(value, tuple))
+    found = {name: [each.get(name) for each in known] for name in names}
+    return {name: numbers(None if isinstance(each, tuple) else each for each in own) for name, own in found.items()}
+
+
+def lists_of(scores: Iterable[Values]) -> dict[str, ListColumn]:
+    """Of the scores' values the lists, as columns."""
+    known = list(scores)
+    names = dict.fromkeys(name for each in known for name, value in each.items() if isinstance(value, tuple))
+    columns = {}
+    for name in names:
+        own = [value if isinstance(value := each.get(name), tuple) else None for each in known]
+        columns[name] = ListColumn(
+            counts=integers(-1 if each is None else len(each) for each in own),
+            numbers=numbers(value for each in own for value in each or ()),
+        )
+    return columns
 
 
 def text_column(texts: Iterable[str | None]) -> TextColumn:

@@ -82,11 +82,13 @@ def summarise(
     first = in_order[np.sort(np.unique(in_order, return_index=True)[1])].tolist()
     names = list(dict.fromkeys((*cell.modes, *(columns.mode.names[code] for code in first))))
     asked = dict(zip(columns.mode.names, np.bincount(in_order, minlength=len(columns.mode.names)), strict=True))
-    law = None if estimated else fit_law(figures, gains, modes=names)
+    of_task = cell.task is not None  # tokens do not say what its queries cost
+    law = None if estimated or of_task else fit_law(figures, gains, modes=names)
     by_mode = {name: figures.in_mode(name) for name in names}
     del figures  # of a large run, hundreds of megabytes
     modes = tuple(
-        summarise_mode(name, int(asked.get(name, 0)), by_mode[name], gains, estimated=estimated) for name in names
+        summarise_mode(name, int(asked.get(name, 0)), by_mode[name], gains, estimated=estimated, of_task=of_task)
+        for name in names
     )
     comparisons = comparisons_of(by_mode, gains, estimated=estimated, invalid=invalid)
     return Summary(

@@ -41,14 +41,7 @@ from harness.analysis.bootstrap import (
     success_share_most,
 )
 from harness.analysis.comparison import compared_modes
-from harness.analysis.energy_law import (
-    Fit,
-    FittedLaw,
-    fit_law,
-    least_squares,
-    lengths_of,
-    student_quantile,
-)
+from harness.analysis.energy_law import FittedLaw, fit_law, least_squares, lengths_of, terms
 from harness.analysis.estimates import (
     ESTIMATED,
     ONE_RUN,
@@ -61,6 +54,7 @@ from harness.analysis.estimates import (
     total,
 )
 from harness.analysis.figures import Figures, Queries, as_figures
+from harness.analysis.relative_fit import Fit, student_quantile
 from harness.records import EnergyLaw, Estimate, Finding, FindingCode, TwoPhase, TwoPhaseMode
 
 N_FITTED = 30
@@ -161,10 +155,10 @@ def held_out_test(
         place: Of the mode's factor.
         n_modes: That are tested alike.
     """
-    predicted_j = fit.predict(p, o, place)
+    predicted_j = fit.predict(terms(p, o), place)
     predicted_total_j = float(predicted_j.sum())
     relative_sd, n_degrees = fit.scatter(rows)
-    law_sd_j = fit.sd(fit.gradient(np.ones(len(p)), p, o, place))
+    law_sd_j = fit.sd(fit.gradient(np.ones(len(p)), terms(p, o), place))
     sd_j = math.hypot(relative_sd * math.sqrt(float((predicted_j**2).sum())), law_sd_j)
     return HeldOutTest(
         deviation=float(energy_j.sum()) / predicted_total_j - 1,
@@ -355,7 +349,9 @@ class _HeldLaw:
             return None
         place = np.array([self.law.place(mode) for mode in timed.mode.names])
         fit = least_squares(timed.duration_s, *lengths_of(timed), place[timed.mode.codes])
-        all_s = [fit.predict(*_tokens(each), self.law.place(mode)).sum() for mode, each in by_mode.items() if each]
+        all_s = [
+            fit.predict(terms(*_tokens(each)), self.law.place(mode)).sum() for mode, each in by_mode.items() if each
+        ]
         return math.fsum(all_s) - spent_s
 
     def _predicted(self, mode: str, lengths: Sequence[LengthFigures]) -> tuple[FloatArray, FloatArray]:
@@ -363,7 +359,7 @@ class _HeldLaw:
         p, o = _tokens(lengths)
         energy_j = self.law.predict_j(p, o, mode)
         weights = np.full(len(lengths), 1 / float(energy_j.sum()))
-        return energy_j, self.law.fit.gradient(weights, p, o, self.law.place(mode))
+        return energy_j, self.law.fit.gradient(weights, terms(p, o), self.law.place(mode))
 
     def _gain(self, mode: str) -> float | None:
         """Relative."""

@@ -6,7 +6,6 @@ it, and the summaries and the page are made anew from what is left, so that they
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
@@ -33,10 +32,12 @@ from harness.bundle.contents import (
 )
 from harness.bundle.withholding import reason, withhold
 from harness.config import SPEC_NAME, load_yaml
+from harness.engine.task.catalogue import inputs_of
 from harness.errors import HarnessError, SchemaError, StorageFull, UsageError
+from harness.prompts.bundled import read_prompts, write_prompts
 from harness.prompts.catalogue import is_of_a_file, parse
-from harness.prompts.file import FileSource
-from harness.records import Bundle, Cell, LengthRecord, Prompt, QueryRecord, RunManifest, slug
+from harness.prompts.sets import digest
+from harness.records import Bundle, Cell, InputColumns, LengthRecord, Prompt, QueryRecord, RunManifest, slug
 from harness.store.lines import blocks, whole_bytes
 from harness.store.run_directory import cells
 
@@ -158,7 +159,7 @@ def _placeless(fields: dict[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for key, value in fields.items():
         if key in WITH_PATHS and isinstance(value, str):
-            kept[key] = FOLDERS.sub(r"\1", value)
+            kept[key] = FOLDERS.sub(r"\1", value.rstrip("/"))
         elif key == "variants" and isinstance(value, dict):
             kept[key] = {name: _placeless(each) if isinstance(each, dict) else each for name, each in value.items()}
         elif key not in OF_THE_PLACE:
@@ -168,8 +169,9 @@ def _placeless(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _own_prompts(run: Path, staged: Path, *, hashed: bool) -> Iterator[str]:
     """Put a user's own prompts beside the cells that answer them, as far as they are at hand; say so where not."""
+    has_media = False
     for directory in cells(staged):
-        place, sha256 = directory.path.relative_to(staged), directory.cell().prompt_set_sha256
+        place, cell = directory.path.relative_to(staged), directory.cell()
         beside, spec = run / place / PROMPTS_NAME, _spec_of(run)
         named = spec.get("prompts")
         if not beside.exists() and (named is None or not is_of_a_file(named)):
@@ -179,8 +181,11 @@ def _own_prompts(run: Path, staged: Path, *, hashed: bool) -> Iterator[str]:
             return
         target = staged / place / PROMPTS_NAME
         try:
-            _write_prompts(target, _prompts_of(beside, spec))
-            if FileSource(target).load(None).sha256 == sha256:
+            inputs = inputs_of(cell.task)
+            prompts = _prompts_of(beside, spec, inputs)
+            write_prompts(target, prompts, inputs)
+            if digest(read_prompts(target, inputs)) == cell.prompt_set_sha256:
+                has_media = has_media or any(prompt.media is not None for prompt in prompts)
                 continue
             why = "their file has changed since."
         except (HarnessError, OSError) as error:
@@ -188,12 +193,8 @@ def _own_prompts(run: Path, staged: Path, *, hashed: bool) -> Iterator[str]:
         target.unlink(missing_ok=True)
         yield f"Your prompts are not in it: {why} To repeat it, others need the file as it was."
         return
-
-
-def _write_prompts(target: Path, prompts: Sequence[Prompt]) -> None:
-    rows = ({name: getattr(prompt, name) for name in Prompt.__slots__} for prompt in prompts)
-    lines = (json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
-    target.write_text("".join(lines), encoding="utf-8")
+    if has_media:
+        yield "Of your images or sounds, names and hashes are in it: to repeat it, others need the files."
 
 
 def _spec_of(run: Path) -> dict[str, Any]:
@@ -201,12 +202,12 @@ def _spec_of(run: Path) -> dict[str, Any]:
     return load_yaml(path) if path.exists() else {}
 
 
-def _prompts_of(beside: Path, spec: dict[str, Any]) -> Sequence[Prompt]:
+def _prompts_of(beside: Path, spec: dict[str, Any], inputs: InputColumns | None) -> Sequence[Prompt]:
     """From the file beside the cell, else from where the run had them."""
     if beside.exists():
-        return FileSource(beside).load(None).prompts
+        return read_prompts(beside, inputs)
     with chdir(spec.get("working_dir") or "."):
-        return parse(spec["prompts"]).load(None).prompts
+        return parse(spec["prompts"], inputs).load(None).prompts
 
 
 def _places(measured: Sequence[Cell], manifests: Sequence[RunManifest]) -> Iterator[str]:

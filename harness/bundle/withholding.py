@@ -30,8 +30,10 @@ QUOTING = {
     FindingCode.RATE_LIMITED,
     FindingCode.TIMED_OUT,
     FindingCode.STREAM_CUT,
+    FindingCode.INPUT_UNUSABLE,
+    FindingCode.LABEL_UNKNOWN,
 }
-"""Whose details are somebody else's words: a server that refuses a prompt likes to quote it."""
+"""Whose details may hold what a prompt or a reference says: a server that refuses a prompt likes to quote it."""
 
 
 def reason(cells: Sequence[Cell], manifests: Sequence[RunManifest], *, asked: bool) -> str:

@@ -77,7 +77,7 @@ def eval_results(request: Request) -> Files:
     """Rows of leaderboards. What has to be equal in a leaderboard is what this program's own wants to be."""
     from harness.errors import UsageError
     from harness.leaderboard.entry import entries
-    from harness.leaderboard.ranking import CONDITIONS
+    from harness.leaderboard.ranking import stated
     from harness.report.exports.cell import first_of_repeats, modes_of
     from harness.report.exports.eval_results import Ranked, eval_result_files
 
@@ -86,8 +86,7 @@ def eval_results(request: Request) -> Files:
     ranked = []
     for mode in modes_of(first_of_repeats(request.cells), request.mode):
         rows = {row["mode"]: row for row in entries(mode.cell.summary, mode.cell.manifest)}
-        values = {label: rows[mode.mode][name] for name, label in CONDITIONS.items()}
-        conditions = {label: "unknown" if value is None else str(value) for label, value in values.items()}
+        conditions = stated(rows[mode.mode])
         ranked.append(Ranked(mode=mode, conditions=conditions))
     return eval_result_files(ranked, request.dataset, _digest(request))
 

@@ -96,7 +96,7 @@ def _named(name: str) -> list[str]:
     """The models of a run or sweep file, or the name itself."""
     from pathlib import Path
 
-    from harness.config import load_run_spec, load_yaml
+    from harness.config import RANDOM, load_run_spec, load_yaml
 
     if Path(name).suffix not in (".yaml", ".yml") or not Path(name).is_file():
         return [name]
@@ -105,8 +105,12 @@ def _named(name: str) -> list[str]:
         from harness.sweep.planning.spec import load_sweep_spec
 
         plan = plan_of(load_sweep_spec(Path(name)))
-        return [model for cell in (*plan.runs, *plan.references) for model in cell.spec["model"]]
-    return list(load_run_spec(name, {}).model)
+        named = [model for cell in (*plan.runs, *plan.references) for model in cell.spec["model"]]
+    else:
+        from harness.wiring.subject import with_default_model
+
+        named = list(with_default_model(load_run_spec(name, {})).model)
+    return [model for model in named if model != RANDOM]  # that one is made here
 
 
 def _with_pair(catalogue: Catalogue, name: str) -> list[ModelEntry]:

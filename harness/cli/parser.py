@@ -26,6 +26,7 @@ VERBS = (
     "meter",
     "attribute",
     "models",
+    "tasks",
     "protocols",
     "doctor",
 )

@@ -117,7 +117,7 @@ def _report(options: argparse.Namespace, bundle_of: Mapping[Path, Path | None]) 
         refusal = error  # the receipt can be read all the same
     places = [Place(what="Page", path=str(page)) for page in pages[-1:]]
     for account, footprint in zip(measured, leads, strict=True):
-        receipt = receipt_of(account.summary)
+        receipt = receipt_of(account.summary, account.results.queries)
         if options.markdown:
             print(render_markdown(receipt))
             if footprint is not None:
@@ -167,7 +167,7 @@ def _explain(options: argparse.Namespace, measured: Sequence[Account]) -> int:
     where = options.output_dir
     if not options.explain:
         for names in explaining.names_of(measured):
-            print_names(console, names.figures, cell=names.cell, n_queries=names.n_queries)
+            print_names(console, names.figures, cell=names.cell, n_queries=names.n_queries, query=names.query)
         return int(ExitCode.OK)
     found = explaining.explained(measured, options.explain)
     steps = [(what, command_to("report", options.run, name, output_dir=where)) for what, name in found.steps]

@@ -20,6 +20,7 @@ examples:
   harness run --model qwen3-8b --protocol aies-v2    somebody else's way to measure, to be set beside their numbers
   harness run --engine openai --base-url http://127.0.0.1:8000/v1 --model NAME --concurrency 1,8,32
   harness run --model qwen3-8b --variant bf16:dtype=bfloat16 --variant int8:quantization=int8 --repeats 3
+  harness run --task image-classification            one of eleven tasks: `harness tasks` lists them
   harness run study.yaml --seed 7                    a run file; flags win over it
   harness run --resume latest                        complete a run that was stopped or killed
   harness run --from bundle.zip                      measure here what somebody else has measured; then: harness compare
@@ -41,6 +42,7 @@ def add_parser(subparsers: Subparsers) -> None:
     what.add_argument(
         "--model", action="append", metavar="NAME|ID|DIR|FILE.gguf", help="may be repeated; ID@COMMIT pins"
     )
+    what.add_argument("--task", metavar="TASK", help="one that `harness tasks` lists; default: text, off and on")
     what.add_argument("--models", metavar="FILE", help="another models.yaml")
     what.add_argument(
         "--mode", metavar="off,on,...", help="also low,medium,high,budget:N; default: off,on if it has both"

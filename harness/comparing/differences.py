@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.comparing.side import Side
-from harness.records import Cell, RunManifest
+from harness.records import Cell, Record, RunManifest
+from harness.report.exports.vocabulary import TEXT_GENERATION
 from harness.report.wording import models
 
 SUBJECT = ("model", "source", "revision", "reasoning", "pair", "trust_remote_code")
@@ -54,7 +55,7 @@ def cell_conditions(base: Side, other: Side) -> Iterator[tuple[str, Difference]]
         for name in type(own).model_fields:
             if name not in left_out:
                 what = "engine" if name == "name" else name.replace("_", " ")
-                words = _words(getattr(own, name)), _words(getattr(theirs, name))
+                words = _words_of(own, name), _words_of(theirs, name)
                 yield name, Difference(what=what, base=words[0], other=words[1])
 
 
@@ -70,6 +71,12 @@ def site_conditions(base: Side, other: Side) -> Iterator[Difference]:
         yield Difference(what=name, base=_words(here.packages.get(name)), other=_words(there.packages.get(name)))
     if here.hostname_sha256 != there.hostname_sha256:
         yield Difference(what="machine", base=here.hostname_sha256[:8], other=there.hostname_sha256[:8])
+
+
+def _words_of(stated: Record, name: str) -> str:
+    """A field in words; no task is text generation."""
+    value = getattr(stated, name)
+    return TEXT_GENERATION if name == "task" and value is None else _words(value)
 
 
 def _revisions(cell: Cell) -> str:

@@ -8,15 +8,17 @@ from harness.analysis.serving.serving import load_words
 from harness.comparing.match import Match
 from harness.comparing.repetition import RepeatedSide
 from harness.comparing.side import Side
-from harness.records import Summary
+from harness.records import Quality, Summary
 from harness.reference.report import TableName, reference_report
 from harness.report.compared import not_as_called
 from harness.report.leads import match_lead, modes_lead, subjects_lead
+from harness.report.numbers import ends_of, value_of
 from harness.report.page import Lead
 from harness.report.receipt import notices_of
 from harness.report.reference_lead import reference_lead
 from harness.report.repetition import repetition_lead
 from harness.report.serving.loads import loads_leads
+from harness.report.task.quality import metric_words
 from harness.report.wording import models
 
 
@@ -68,6 +70,7 @@ def match_leads(matches: Sequence[Match]) -> list[Lead]:
             differences=[str(difference) for difference in each.differences],
             refusal=each.refusal,
             notes=tuple(_notes(each)),
+            task=each.base.cell.task,
         )
         for each in matches
     ]
@@ -104,11 +107,33 @@ def _notes(match: Match) -> Iterator[str]:
     if not all(side.inflation == 1 for side in (match.base, match.other)):
         yield "A run could stop as soon as its interval was narrow enough: the intervals are widened for it."
     yield from _load_notes(match.base, match.other)
+    yield from _quality_notes(match)
     caps = {mode: (match.base.cell.cap(mode), match.other.cell.cap(mode)) for mode in match.comparisons}
     unequal = {mode: pair for mode, pair in caps.items() if pair[0] != pair[1]}
     if unequal:
-        listed = ", ".join(f"{mode} {other:,} against {base:,}" for mode, (base, other) in unequal.items())
+        of_modes = match.base.cell.task is None
+        listed = ", ".join(
+            f"{f'{mode} ' if of_modes else ''}{other:,} against {base:,}" for mode, (base, other) in unequal.items()
+        )
         yield f"Their caps differ ({listed} tokens), so the ratio is one of caps too."
+
+
+def _quality_notes(match: Match) -> Iterator[str]:
+    """How good the answers of both are, of a task that is not text generation, by the figures that both have."""
+    sides = (match.other, match.base) if match.comparisons else ()
+    found = [{each.metric: each for mode in side.summary.modes for each in mode.quality} for side in sides]
+    for metric in [name for name in found[0] if name in found[1]] if found else []:
+        known = [(side.label, qualities[metric]) for side, qualities in zip(sides, found, strict=True)]
+        if any(quality.figure.value is None for _, quality in known):
+            continue
+        figures = ", ".join(f"{label} {_with_ends(quality)}" for label, quality in known)
+        better = "" if known[0][1].higher_is_better else ", less is better"
+        yield f"{metric_words(metric)} ({known[0][1].n:,} and {known[1][1].n:,} answers{better}): {figures}."
+
+
+def _with_ends(quality: Quality) -> str:
+    ends = ends_of(quality.figure)
+    return f"{value_of(quality.figure)} ({ends})" if ends else value_of(quality.figure)
 
 
 def _load_notes(base: Side, other: Side) -> Iterator[str]:

@@ -19,6 +19,7 @@ from harness.comparing.side import Side
 from harness.errors import ExitCode
 from harness.records import Comparison, Estimate, Finding, FindingCode, ModeSummary
 from harness.report.compared import not_as_called
+from harness.report.exports.vocabulary import task_words
 from harness.report.wording import models
 
 
@@ -73,6 +74,9 @@ def _base(side: Side, before: Sequence[Side]) -> Side:
 
 def _refusal(base: Side, other: Side) -> str | None:
     """Why two sides cannot be compared, in words."""
+    if base.cell.task != other.cell.task:
+        tasks = f"{task_words(base.cell)} and {task_words(other.cell)}"
+        return f"They did two tasks: {tasks}. Joules of a query of one say nothing of the other."
     if base.cell.prompt_set_sha256 != other.cell.prompt_set_sha256:
         return f"They answered different prompts: {base.cell.prompt_set} and {other.cell.prompt_set}."
     if base.summary.estimated != other.summary.estimated:

@@ -15,14 +15,17 @@ from contextlib import contextmanager
 
 from harness.records import Finding, FindingCode
 
-LIBRARIES = ("transformers", "accelerate", "bitsandbytes", "kernels", "torch", "huggingface_hub", "gguf")
+LIBRARIES = (
+    *("transformers", "diffusers", "accelerate", "bitsandbytes", "kernels", "torch", "huggingface_hub", "gguf"),
+)
 _FALLBACK = re.compile(
     r"fall(s|ing)?[ -]?back|fallback|dequantiz|default(ing)? to|not (available|installed|supported)|unsupported|"
     r"instead of|failed to load|slow(er)? (path|implementation|version)|offload|"
     r"will be skipped|skipping cudagraphs|recompile_limit",
     re.IGNORECASE,
 )
-_HARMLESS = re.compile(r"deprecat|unauthenticated requests", re.IGNORECASE)
+_HARMLESS = re.compile(r"deprecat|unauthenticated requests|requires torchvision", re.IGNORECASE)
+"""Images are made ready before the window opens, so it does not matter here what resizes them."""
 _LONGEST_QUOTE = 300
 _log = logging.getLogger(__name__)
 

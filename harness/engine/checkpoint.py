@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,7 +70,7 @@ def open_checkpoint(source: ModelSource, revision: str, options: LoadOptions) ->
     )
     tokenizer = _load_tokenizer(source, {**where, **trusted})
     # Reading a GGUF file's header takes seconds, so what it says is handed on.
-    model, weights_format = _load_weights(source, {**where, "config": config} if gguf else where, options)
+    model, weights_format = load_weights(source, {**where, "config": config} if gguf else where, options)
     _refuse_beams(model, source.name)
     quantization = _quantization_of(model.config)
     if gguf and quantization:
@@ -81,7 +81,7 @@ def open_checkpoint(source: ModelSource, revision: str, options: LoadOptions) ->
         weights_format="gguf" if source.gguf_file else weights_format,
         requested_precision=requested,
         quantization=quantization,
-        remote_code_commit=_remote_code_commit((model, config, tokenizer), revision),
+        remote_code_commit=remote_code_commit((model, config, tokenizer), revision),
     )
 
 
@@ -135,8 +135,28 @@ def _load_tokenizer(source: ModelSource, arguments: Mapping[str, Any]) -> Any:
         ) from error
 
 
-def _load_weights(source: ModelSource, where: dict[str, Any], options: LoadOptions) -> tuple[Any, str]:
-    """The model and the format of its weights: safetensors, or pickle where that alone exists and is allowed."""
+def load_weights(
+    source: ModelSource,
+    where: dict[str, Any],
+    options: LoadOptions,
+    *,
+    auto: Any = transformers.AutoModelForCausalLM,
+    may_lack: Sequence[str] = (),
+) -> tuple[Any, str]:
+    """The model and the format of its weights: safetensors, or pickle where that alone exists and is allowed.
+
+    Args:
+        source: Where it is.
+        where: Keywords that pin what is loaded.
+        options: How it is brought onto its device.
+        auto: The class of transformers that loads it.
+        may_lack: Beginnings of names of weights that a checkpoint may lack, because nobody uses them.
+
+    Raises:
+        UsageError: Its weights are pickled and that was not allowed.
+        ModelUnavailable: Weights are missing from the checkpoint.
+        OutOfMemory: Parts of it would have to stay in the host's memory.
+    """
     arguments: dict[str, Any] = {
         **where,
         "dtype": options.dtype if options.dtype == "auto" else getattr(torch, options.dtype),
@@ -149,7 +169,7 @@ def _load_weights(source: ModelSource, where: dict[str, Any], options: LoadOptio
     if options.attention != "default":
         arguments["attn_implementation"] = options.attention
     weights_format = "safetensors"
-    load = transformers.AutoModelForCausalLM.from_pretrained
+    load = auto.from_pretrained
     try:
         model, info = load(source.location, use_safetensors=True, **arguments)
     except OSError as error:
@@ -164,7 +184,7 @@ def _load_weights(source: ModelSource, where: dict[str, Any], options: LoadOptio
         os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
         weights_format = "pickle"
         model, info = load(source.location, use_safetensors=False, **arguments)
-    _refuse_holes(info, source.name)
+    _refuse_holes(info, source.name, may_lack)
     _refuse_offloading(model, source.name, options.device)
     return model.eval(), weights_format
 
@@ -209,9 +229,9 @@ def _quantization_of(config: Any) -> dict[str, Any]:
     return plain
 
 
-def _refuse_holes(info: Mapping[str, Any], name: str) -> None:
+def _refuse_holes(info: Mapping[str, Any], name: str, may_lack: Sequence[str]) -> None:
     """Weights that a checkpoint lacks are filled with random numbers by transformers, which goes on."""
-    missing = sorted(info.get("missing_keys", ()))
+    missing = sorted(key for key in info.get("missing_keys", ()) if not key.startswith(tuple(may_lack)))
     if missing:
         raise ModelUnavailable(
             f"The checkpoint of {name} lacks {len(missing)} of the model's weights, such as {missing[0]}.",
@@ -240,7 +260,7 @@ def _refuse_beams(model: Any, name: str) -> None:
         )
 
 
-def _remote_code_commit(parts: tuple[Any, ...], revision: str) -> str | None:
+def remote_code_commit(parts: tuple[Any, ...], revision: str) -> str | None:
     """The commit of code that came from a repository; None: all code is the library's own.
 
     transformers puts such code into modules whose name holds the commit; a local directory's has the sha256 of

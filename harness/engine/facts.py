@@ -37,8 +37,8 @@ def read_facts(checkpoint: Checkpoint, revision: str, *, trust_remote_code: bool
         executed_precision=executed,
         requested_precision=checkpoint.requested_precision or executed,
         layer_classes=weights.layer_classes,
-        attention=_attention(model),
-        context_length=_context_length(model),
+        attention=attention_of(model),
+        context_length=context_length_of(model),
         weights_format=checkpoint.weights_format,
         remote_code_commit=checkpoint.remote_code_commit,
         generation_config=_plain(model.generation_config.to_diff_dict()),
@@ -59,20 +59,25 @@ def attention_findings(requested: str, executed: str | None) -> tuple[Finding, .
     return (Finding(code=FindingCode.LIBRARY_WARNING, detail=detail),)
 
 
-def _attention(model: Any) -> str:
-    """The implementation that the attention layers will look up; several, where they differ."""
-    configs = [
-        module.config
-        for module in model.modules()
-        if "Attention" in type(module).__name__ and hasattr(module, "config")
-    ]
-    names = {getattr(config, "_attn_implementation", None) or "unknown" for config in configs or [model.config]}
-    return "+".join(sorted(map(str, names)))
+def attention_of(model: Any) -> str | None:
+    """The implementation that the attention layers will look up; several, where they differ; None: it has none.
+
+    Layers of transformers look it up in their configuration; those of diffusers hold it, as a processor.
+    """
+    attentions = [module for module in model.modules() if "Attention" in type(module).__name__]
+    processors = {type(module.processor).__name__ for module in attentions if hasattr(module, "processor")}
+    configs = [module.config for module in attentions if hasattr(module, "config")]
+    configs = configs or list(filter(None, [getattr(model, "config", None)]))
+    names = {str(getattr(config, "_attn_implementation", None) or "unknown") for config in configs}
+    return "+".join(sorted(names | processors)) or None
 
 
-def _context_length(model: Any) -> int | None:
+def context_length_of(model: Any) -> int | None:
     """Tokens that the model has positions for; None: it does not say."""
-    length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    config = getattr(model, "config", None)
+    if config is None or not hasattr(config, "get_text_config"):
+        return None
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
     return length if isinstance(length, int) and length > 0 else None
 
 

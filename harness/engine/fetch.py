@@ -1,18 +1,20 @@
 """Weights brought into the Hub's cache before anything is measured: on a login node, or ahead of a sweep.
 
-Only the files that are loaded: one format of weights, not all that a repository holds. Must not know torch or
-transformers; the client is imported on first use.
+Only the files that are loaded: one format of weights, not all that a repository holds, and of a diffusion pipeline the
+folders of its parts. Must not know torch or transformers; the client is imported on first use.
 """
 
 from __future__ import annotations
 
 import importlib
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.engine.hub import hub_fault, huggingface_hub, unreachable
+from harness.engine.layout import PIPELINE_INDEX, parts
 from harness.engine.revision import DEFAULT_REVISION
 from harness.engine.source import locate
 from harness.errors import StorageFull
@@ -24,6 +26,8 @@ NOT_LOADED = (
 """Files of other frameworks, and pictures."""
 SECOND_CHOICE = ("*.bin", "*.pt", "*.pth")
 """Weights that are loaded only where there are no safetensors."""
+VARIANTS = ("*/*.*.safetensors", "*/*.*.bin", "*.ckpt")
+"""Of a pipeline: the same weights once more in another precision (`unet/model.fp16.safetensors`), or in one file."""
 ROOM = 1.05
 """A download needs its bytes and a little more."""
 
@@ -64,13 +68,14 @@ def fetch(source: str, revision: str = DEFAULT_REVISION) -> Fetched | None:
             path = _whole_here(hub, source, revision)
             return Fetched(source=source, revision=path.name, path=path, n_bytes=_n_bytes(path), n_bytes_downloaded=0)
         listed = hub.snapshot_download(source, revision=revision, ignore_patterns=list(NOT_LOADED), dry_run=True)
-        ignored = [*NOT_LOADED, *(SECOND_CHOICE if _has_safetensors(listed) else ())]
-        wanted = hub.snapshot_download(source, revision=revision, ignore_patterns=ignored, dry_run=True)
+        names = [str(file.filename) for file in listed]
+        patterns = _patterns(names, _pipeline_parts(hub, source, revision) if PIPELINE_INDEX in names else ())
+        wanted = hub.snapshot_download(source, revision=revision, **patterns, dry_run=True)
         missing = [file for file in wanted if file.will_download]
         n_known = sum(file.file_size for file in missing if file.file_size is not None)
         _refuse_without_room(Path(constants.HF_HUB_CACHE), n_known, source)
         # By its branch and not its commit: only then the cache notes what the branch is, for whoever is offline.
-        path = Path(hub.snapshot_download(source, revision=revision, ignore_patterns=ignored))
+        path = Path(hub.snapshot_download(source, revision=revision, **patterns))
     except (OSError, ValueError, hub.errors.HTTPError) as error:
         fault = hub_fault(error, source, revision)
         if fault is None:
@@ -92,26 +97,47 @@ def _whole_here(hub: Any, source: str, revision: str) -> Path:
         ModelUnavailable: It is not there, or only a part of it.
     """
     reason: Exception | None = None
-    for ignored, weights in (((*NOT_LOADED, *SECOND_CHOICE), "*.safetensors"), (NOT_LOADED, "*.bin")):
+    pipeline = _pipeline_parts(hub, source, revision)
+    for suffix in (".safetensors", ".bin"):
+        patterns = _patterns([f"{part}/weights{suffix}" for part in (pipeline or ("",))], pipeline)
         try:
-            found = hub.snapshot_download(
-                source, revision=revision, ignore_patterns=list(ignored), local_files_only=True
-            )
+            found = hub.snapshot_download(source, revision=revision, **patterns, local_files_only=True)
         except (OSError, ValueError) as error:  # nothing of it, or a file is missing
             reason = error
             continue
-        if any(Path(found).glob(weights)):
+        if any(Path(found).glob(f"*/*{suffix}" if pipeline else f"*{suffix}")):
             return Path(found)
     raise unreachable(source, revision) from reason
+
+
+def _pipeline_parts(hub: Any, source: str, revision: str) -> tuple[str, ...]:
+    """The folders of a diffusion pipeline; none: it is no such thing, or is not here while there is no network."""
+    try:
+        return parts(Path(hub.hf_hub_download(source, PIPELINE_INDEX, revision=revision)).parent)
+    except hub.errors.EntryNotFoundError:
+        return ()
+
+
+def _patterns(names: Iterable[str], pipeline: tuple[str, ...]) -> dict[str, list[str]]:
+    """Keywords of the client's `snapshot_download`.
+
+    Args:
+        names: Of the repository's files.
+        pipeline: The folders of a diffusion pipeline, each with weights of its own; empty for any other model.
+    """
+    safe = {name.rpartition("/")[0] for name in names if name.endswith(".safetensors")}
+    if not pipeline:
+        return {"ignore_patterns": [*NOT_LOADED, *(SECOND_CHOICE if safe else ())]}
+    second = [f"{part}/{pattern}" for part in pipeline if part in safe for pattern in SECOND_CHOICE]
+    return {
+        "allow_patterns": ["*.json", "*.py", *(f"{part}/*" for part in pipeline)],
+        "ignore_patterns": [*NOT_LOADED, *VARIANTS, *second],
+    }
 
 
 def gigabytes(n_bytes: int | None) -> str:
     """A size in words."""
     return "an unknown size" if n_bytes is None else f"{n_bytes / 1e9:,.2f} GB"
-
-
-def _has_safetensors(listed: list[Any]) -> bool:
-    return any(str(file.filename).endswith(".safetensors") for file in listed)
 
 
 def _total(files: list[Any]) -> int | None:

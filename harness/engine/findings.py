@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.errors import CellFailed, HarnessError, OutOfMemory
+from harness.errors import CellFailed, HarnessError, OutOfMemory, UnusableInput
 from harness.records import Finding, FindingCode
 
 
@@ -10,6 +10,8 @@ def failure(error: HarnessError) -> Finding:
     """Why a query has no answer."""
     if isinstance(error, OutOfMemory):
         return Finding(code=FindingCode.OUT_OF_MEMORY, detail=str(error))
+    if isinstance(error, UnusableInput):
+        return Finding(code=FindingCode.INPUT_UNUSABLE, detail=str(error))
     code = FindingCode.QUERY_FAILED if isinstance(error, CellFailed) else FindingCode.PROMPT_TOO_LONG
     return Finding(code=code, detail=str(error))
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.engine.hub import hub_fault, huggingface_hub, is_answer, unreachable
+from harness.engine.layout import parts
 from harness.engine.source import ModelSource, locate
 from harness.errors import ModelUnavailable, UsageError
 
@@ -103,7 +104,8 @@ def _hash_of_files(where: ModelSource) -> str:
         digest.update(f"{name}\0{_hash_of_file(path)}\n".encode())
         n_files += 1
     if n_files == 0:
-        raise ModelUnavailable(f"{where.name} is an empty directory.", "Download the model into it again.")
+        what = "holds none of the files that a model is loaded from" if any(root.iterdir()) else "is an empty directory"
+        raise ModelUnavailable(f"{where.name} {what}.", "Download the model into it again.")
     return digest.hexdigest()
 
 
@@ -124,10 +126,14 @@ LOADED_SUFFIXES = {
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """The files at the top of `root` that a model can be loaded from, by name; not hidden ones."""
-    for path in sorted(root.iterdir(), key=lambda path: path.name):
-        if path.is_file() and path.suffix in LOADED_SUFFIXES and not path.name.startswith("."):
-            yield path
+    """The files at the top of `root` that a model can be loaded from, by name, then those of its parts' folders.
+
+    Not hidden ones, and no folder that the model does not name.
+    """
+    for folder in (root, *(root / part for part in parts(root) if (root / part).is_dir())):
+        for path in sorted(folder.iterdir(), key=lambda path: path.name):
+            if path.is_file() and path.suffix in LOADED_SUFFIXES and not path.name.startswith("."):
+                yield path
 
 
 def _hash_of_file(path: Path) -> str:

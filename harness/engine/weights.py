@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class Weights:
 
 def weigh(model: Any) -> Weights:
     """Add up a model's parameters, buffers, and tensors that kernels keep outside of both."""
-    heads = [module for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module]
+    heads = _heads(model)
     n_elements = n_bytes = 0
     body: Counter[str] = Counter()
     classes: Counter[str] = Counter()
@@ -58,6 +59,19 @@ def weigh(model: Any) -> Weights:
         layer_classes={name: count for name, count in sorted(classes.items()) if count},
         cuda_indices=tuple(sorted(cuda_indices)),
     )
+
+
+def _heads(model: Any) -> list[Any]:
+    """Embeddings and output head, where a model has them: one that looks at images has none.
+
+    Of several modules as one, those of each.
+    """
+    found = []
+    for part in model if isinstance(model, torch.nn.ModuleList) else [model]:
+        for name in ("get_input_embeddings", "get_output_embeddings"):
+            with suppress(AttributeError, NotImplementedError):
+                found.append(getattr(part, name)())
+    return [module for module in found if module is not None]
 
 
 def board_uuids(cuda_indices: tuple[int, ...]) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ class Window:
         width = max(len(row) for row in rows)
         inputs = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows], device=self._model.device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self._model.device)
-        with torch.inference_mode(), _no_collection():
+        with torch.inference_mode(), no_collection():
             torch.manual_seed(seed)
             synchronize(self._cuda_indices)
             time_start_s = clock.now_s()
@@ -56,7 +56,7 @@ class Window:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Collect garbage now, and not again before the end."""
     was_on = gc.isenabled()
     gc.collect()

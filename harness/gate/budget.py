@@ -16,6 +16,8 @@ from harness.errors import UnknownName, UsageError
 from harness.gate.words import figure, signed_share
 from harness.records import Record
 
+TEXT_TASKS = (None, "text-generation", "reasoning")
+"""Budgets of these are of what a language model writes."""
 LINE_NAME_MOST = 120
 """Characters: a name is a row's head in a table and a test's name in JUnit."""
 
@@ -188,6 +190,9 @@ class Budget(Record):
     """A budget file."""
 
     name: Name | None = None
+    task: Words | None = Field(
+        default=None, description="what it is of; None: text generation, with or without thinking"
+    )
     alpha: Annotated[float, Field(gt=0, lt=0.5), BeforeValidator(_signed_share)] = 0.05
     min_queries: Annotated[int, Field(gt=0)] = 30
     missing_at_most: ShareOrNone = Field(
@@ -204,6 +209,11 @@ class Budget(Record):
     golden: str | None = Field(default=None, description="RUN, relative to the budget's file")
     lines: Annotated[tuple[BudgetLine, ...], Field(min_length=1)]
     waivers: tuple[Waiver, ...] = ()
+
+    @property
+    def other_task(self) -> str | None:
+        """A task that is not text generation; None: it is that."""
+        return None if self.task in TEXT_TASKS else self.task
 
     @model_validator(mode="after")
     def _can_be_meant(self) -> Self:

@@ -7,9 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.gate.budget import Budget, BudgetLine
-from harness.gate.evidence import Side
+import numpy as np
+
+from harness.gate.budget import Budget, BudgetLine, Metric
+from harness.gate.evidence import FloatArray, Side
 from harness.gate.words import listed
+
+TEXT_GENERATION = "text-generation"
+OF_TOKENS = (Metric.OUTPUT_TOKENS_PER_QUERY, Metric.ENERGY_PER_OUTPUT_TOKEN_J)
+
+
+def of_another_task(side: Side, budget: Budget) -> str | None:
+    """Why a budget says nothing of what a side did, in words; None: it is of the same task."""
+    if side.task == budget.other_task:
+        return None
+    own, other = (task or TEXT_GENERATION for task in (side.task, budget.other_task))
+    return (
+        f"{_name(side)}: its task is {own}, and the budget is of {other}. Write `task: {own}` into a budget of its own."
+    )
 
 
 def unfit(side: Side, line: BudgetLine) -> str | None:
@@ -20,6 +35,8 @@ def unfit(side: Side, line: BudgetLine) -> str | None:
         finding = side.invalid[0]
         detail = f" ({finding.detail})" if finding.detail else ""
         return f"{_name(side)}: {finding.code.sentence}{detail} {finding.code.next_step}"
+    if side.task is not None and (lacking := _lacking(side, line.metric)) is not None:
+        return f"{_name(side)}: {lacking}"
     if line.metric.in_joules and side.estimated:
         return f"{_name(side)}: its energy is estimated, not measured, and a gate judges measured energy only."
     if line.metric.in_joules and side.replayed:
@@ -32,8 +49,29 @@ def unfit(side: Side, line: BudgetLine) -> str | None:
     return None
 
 
+def _lacking(side: Side, metric: Metric) -> str | None:
+    """Why a task has no such figure at all; None: it has."""
+    tokens = [run.output_tokens for run in side.runs]
+    if metric in OF_TOKENS and not any(_any_known(each) for each in tokens):
+        return f"{side.task} writes no tokens, and there are no {metric.words}. Limit energy_per_query_j instead."
+    correct = [run.correct for run in side.runs]
+    if metric is Metric.ENERGY_PER_CORRECT_J and not any(_any_known(each) for each in correct):
+        return (
+            f"no answer of it is right or wrong: they are graded, or had no reference. There are no {metric.words}. "
+            "Limit energy_per_query_j instead."
+        )
+    return None
+
+
+def _any_known(values: FloatArray | None) -> bool:
+    return values is not None and bool(np.isfinite(values).any())
+
+
 def refusals(candidate: Side, reference: Side, budget: Budget) -> list[str]:
     """In what two sides differ that they may not, each with how it is asked for."""
+    if candidate.task != reference.task:
+        own, theirs = (side.task or TEXT_GENERATION for side in (candidate, reference))
+        return [f"Candidate and reference do two tasks, {own} and {theirs}: they are never held against each other."]
     found = [
         f"Candidate and reference differ in {what}: {own} and {theirs}. "
         f"Where that is meant, put `allow: [{key}]` into the budget or give --allow {key}."
@@ -96,4 +134,5 @@ def _differences(candidate: Side, reference: Side) -> Iterator[tuple[str, str, s
 
 
 def _name(side: Side) -> str:
-    return f"{side.kind.value.capitalize()} {side.words}, mode {side.mode}"
+    mode = f", mode {side.mode}" if side.task is None else ""
+    return f"{side.kind.value.capitalize()} {side.words}{mode}"

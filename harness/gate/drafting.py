@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 
 from harness.gate import reasons
 from harness.gate.budget import Budget, BudgetLine, ReferenceKind
-from harness.gate.comparable import allowed_differences, chosen_reference, measured_together, refusals, unfit
+from harness.gate.comparable import (
+    allowed_differences,
+    chosen_reference,
+    measured_together,
+    of_another_task,
+    refusals,
+    unfit,
+)
 from harness.gate.evidence import Side
 from harness.gate.limits import Limits
 from harness.gate.settling import parts_unknown, to_have_enough, to_know_the_spread
@@ -60,7 +67,7 @@ def drafts_of(
         return
     yield from _modes_not_measured(line, sides, references)
     for side in sides:
-        if reason := unfit(side, line):
+        if reason := of_another_task(side, budget) or unfit(side, line):
             yield Draft(line=line, candidate=side, outcome=Outcome.INVALID, reasons=(reason,))
         elif line.is_relative:
             yield from _relative_drafts(budget, line, side, references)
@@ -139,7 +146,7 @@ def _relative_draft(budget: Budget, draft: Draft, side: Side, sides: Sequence[Si
     if isinstance(reference, str):
         return _invalid(draft, reference)
     draft = replace(draft, reference=reference)
-    if reason := unfit(reference, line):
+    if side.task == reference.task and (reason := unfit(reference, line)):
         return _invalid(draft, reason)
     if refused := refusals(side, reference, budget):
         return _invalid(draft, *refused)

@@ -90,3 +90,5 @@ class Side:
     interleaved_with: str | None = None
     inflation: float = 1.0
     shared: str = ""
+    task: str | None = None
+    """None: text generation, with or without thinking."""

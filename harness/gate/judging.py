@@ -171,7 +171,7 @@ def _described(draft: Draft, alpha: float) -> LineVerdict:
         line=line,
         name=line.label,
         subject=None if side is None else side.words,
-        mode=line.mode if side is None else side.mode,
+        mode=line.mode if side is None or side.task is not None else side.mode,
         prompt_set=line.prompts if side is None else side.prompt_set,
         against=draft.kind,
         against_words=None if draft.reference is None else draft.reference.words,

@@ -63,6 +63,7 @@ class PowerTable(Record):
     """Of one mode."""
 
     mode: str
+    task: str | None = Field(default=None, description="None: text generation; another task has one mode")
     prompt_set: str
     alpha: float
     n_queries: int = Field(description="at present")
@@ -115,9 +116,10 @@ def power_of(
             f"The spread from run to run is not known and taken to be {percent(RUN_SD_ASSUMED)}: --repeats 3 shows it."
         )
     notes += _hidden(found, alpha, n_repeats)
-    notes += _cheapest(found)
+    notes += _cheapest(found) if candidate.task is None else []
     return PowerTable(
         mode=candidate.mode,
+        task=candidate.task,
         prompt_set=candidate.prompt_set,
         alpha=alpha,
         n_queries=n_queries,

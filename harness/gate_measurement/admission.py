@@ -15,10 +15,12 @@ from harness.config import RunSpec, load_run_spec
 from harness.environment.machine import site
 from harness.errors import NoSensor, UsageError
 from harness.gate.budget import Budget, BudgetLine, Difference, Metric, ReferenceKind
+from harness.gate.comparable import OF_TOKENS, TEXT_GENERATION
 from harness.records import Cell, Site
 from harness.report.wording import models
 from harness.wiring.jobs import Job, jobs_of
 from harness.wiring.session import has_sensor, sampled_boards
+from harness.wiring.subject import with_default_model
 
 NOT_HERE = {
     "repeats": "both sides are repeated alike: give the gate --repeats",
@@ -46,7 +48,8 @@ def entrant(file: str, flags: Mapping[str, Any], overrides: tuple[str, ...]) -> 
     Raises:
         HarnessError: The file cannot be read or meant, or asks for what a gate cannot judge.
     """
-    spec = load_run_spec(file, flags, overrides).model_copy(update={"working_dir": str(Path.cwd())})
+    asked = with_default_model(load_run_spec(file, flags, overrides))
+    spec = asked.model_copy(update={"working_dir": str(Path.cwd())})
     if len(spec.model) != 1:
         raise UsageError(
             f"{file} names {len(spec.model)} models ({', '.join(spec.model)}), and a side of a gate is one.",
@@ -90,6 +93,7 @@ def admit(
         NoSensor: Joules are limited, and nothing here measures them.
     """
     allowed = {*budget.allow, *allow}
+    _same_task(candidate, reference, budget)
     measured_at = _one_board(candidate, reference)
     _same_questions(candidate, reference, allowed)
     _enough(candidate, reference, budget, n_repeats)
@@ -126,6 +130,26 @@ def _one_board(candidate: Entrant, reference: Entrant) -> Site:
     return sites[0]
 
 
+def _same_task(candidate: Entrant, reference: Entrant, budget: Budget) -> None:
+    """One task on both sides, and the budget's: nothing lets these differ."""
+    own, other = (task_of(each.job.cell) for each in (candidate, reference))
+    if own != other:
+        raise UsageError(
+            f"The candidate's task is {own}, the reference's {other}: they are never held against each other.",
+            "Write the same `task` into both run files.",
+        )
+    asked = budget.other_task or TEXT_GENERATION
+    if own != asked:
+        raise UsageError(
+            f"The budget is of {asked}, and both sides do {own}.", f"Write `task: {own}` into a budget of its own."
+        )
+
+
+def task_of(cell: Cell) -> str:
+    """By its name; a cell without one is of text generation."""
+    return cell.task or TEXT_GENERATION
+
+
 def _same_questions(candidate: Entrant, reference: Entrant, allowed: set[Difference]) -> None:
     own, other = candidate.job, reference.job
     if "prompts" not in allowed:
@@ -158,10 +182,14 @@ def _same_prompts(own: Job, other: Job) -> None:
 def protocols(own: Cell, other: Cell) -> Iterator[tuple[str, str, str, str]]:
     """What two cells are asked under, besides their prompts: in words, by which flag, of each."""
     yield "protocol", "--protocol", own.protocol, other.protocol
+    for name in sorted({*own.task_options, *other.task_options}):
+        here, there = (str(cell.task_options.get(name, "none")) for cell in (own, other))
+        yield f"option {name}", f"--set task_options.{name}=...", here, there
     for mode in own.modes:
         if mode in other.modes:
             cap, cap_other = (f"{cell.cap(mode):,} new tokens" for cell in (own, other))
-            yield f"cap in mode {mode}", "--max-new-tokens", cap, cap_other
+            in_mode = f" in mode {mode}" if own.task is None else ""
+            yield f"cap{in_mode}", "--max-new-tokens", cap, cap_other
             least, least_other = (f"{cell.min_new_tokens.get(mode, 0):,}" for cell in (own, other))
             yield f"least number of new tokens in mode {mode}", "--protocol", least, least_other
     yield "scorer", "--scorer", own.scorer or "the prompts' own", other.scorer or "the prompts' own"
@@ -203,6 +231,11 @@ def _in_files(line: BudgetLine, candidate: Entrant, reference: Entrant) -> None:
                 f"{each.job.cell.prompt_set}.",
                 f"Ask these (--prompts {line.prompts}), or take the line into a budget of its own.",
             )
+    if candidate.job.cell.max_new_tokens == 0 and line.metric in OF_TOKENS:
+        raise UsageError(
+            f"Line {line.label!r} is of output tokens, and {task_of(candidate.job.cell)} writes none.",
+            "Limit energy_per_query_j.",
+        )
     if line.metric is Metric.ENERGY_PER_CORRECT_J and not any(_scored(candidate)):
         raise UsageError(
             f"Line {line.label!r} is of right answers, and no prompt of {candidate.job.cell.prompt_set} has one to "

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.errors import UsageError
 from harness.gate.budget import Budget, Difference, ReferenceKind
-from harness.gate_measurement.admission import Entrant, protocols
+from harness.gate_measurement.admission import Entrant, protocols, task_of
 from harness.gating import NamedRun
 from harness.records import Site
 from harness.report.wording import models
@@ -68,6 +68,9 @@ def _faults(
 ) -> Iterator[str]:
     """Why a stored cell can never be held against the candidate."""
     cell, own = stored.cell(), candidate.job.cell
+    if cell.task != own.task:
+        yield f"is of {task_of(cell)}, and the candidate of {task_of(own)}: they are never held against each other"
+        return
     if cell.prompt_set_sha256 != own.prompt_set_sha256 and "prompts" not in allowed:
         yield f"answered {cell.prompt_set}, and not the prompts that the candidate will ({own.prompt_set})"
     if "protocol" not in allowed:

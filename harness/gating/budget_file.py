@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.config import RecordType, load_yaml, validated
+from harness.engine.task.catalogue import task_named
 from harness.errors import UnknownName, UsageError
 from harness.gate.budget import Budget, BudgetLine, Waiver
 from harness.gating.named import NamedRun, named_run
@@ -17,7 +18,7 @@ def load_budget(path: Path) -> Budget:
     """A budget file.
 
     Raises:
-        UnknownName: A key that does not exist, or a waiver of no line.
+        UnknownName: A key that does not exist, a task that does not, or a waiver of no line.
         UsageError: The file cannot be read, or a value that cannot be meant.
     """
     fields = load_yaml(path, "lines: [{metric: energy_per_query_j, at_most: 50}]")
@@ -32,7 +33,10 @@ def load_budget(path: Path) -> Budget:
         raise UsageError(
             f"{path} has no lines.", "Write one at least, such as: {metric: energy_per_query_j, at_most: 50}"
         )
-    return validated(Budget, fields, str(path))
+    budget = validated(Budget, fields, str(path))
+    if budget.task is not None:
+        task_named(budget.task)
+    return budget
 
 
 def _part(kind: type[RecordType], fields: object, where: str) -> RecordType:

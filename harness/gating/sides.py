@@ -19,6 +19,7 @@ from harness.gating.named import NamedRun
 from harness.publish import Account
 from harness.records import Boundary, Cell, Finding, FindingCode, Method, RunManifest, Summary
 from harness.report.compared import not_as_called
+from harness.report.task.words import options_words
 from harness.report.wording import models
 
 GPU = "GPU-"
@@ -44,6 +45,10 @@ EXPECTED = {
     FindingCode.ESTIMATED_ENERGY,
     FindingCode.TWO_PHASE,
     FindingCode.SHARED_BY_TOKENS,
+    FindingCode.GRADED,
+    FindingCode.NO_QUALITY,
+    FindingCode.LABEL_UNKNOWN,
+    FindingCode.INPUT_UNUSABLE,
 }
 """Doubts about what no gate reads, about what its intervals hold already, or about what it says in words of its own."""
 
@@ -103,6 +108,7 @@ def _side(words: str, run: NamedRun, kind: SideKind, asked: Sequence[tuple[Accou
         boards_unmetered=tuple(dict.fromkeys(uuid for account, _ in asked for uuid in _unmetered(account))),
         inflation=max(_inflation(account.summary) for account, _ in asked),
         shared=load_words(cell) if cell.overlaps else "",
+        task=cell.task,
     )
 
 
@@ -155,7 +161,9 @@ def _device(device: str, method: Method, site_id: str) -> str:
 
 def _protocol(cell: Cell, manifest: RunManifest, mode: str) -> str:
     """What a mode was asked under, besides its prompts and its model."""
-    parts = [cell.protocol, f"at most {cell.cap(mode):,} new tokens"]
+    parts = [cell.protocol]
+    parts += [f"at most {cap:,} new tokens"] if (cap := cell.cap(mode)) else []
+    parts += [options] if (options := options_words(cell)) else []
     parts += [f"at least {cell.min_new_tokens[mode]:,}"] if mode in cell.min_new_tokens else []
     parts += [f"{load_words(cell)}, energy shared by tokens"] if cell.overlaps else []
     parts += [f"by a server, prompt cache {cell.prompt_cache}"] if cell.engine.name == SERVER else []

@@ -20,7 +20,8 @@ from harness.leaderboard.index import Index, index_of
 from harness.leaderboard.over_time import History, histories
 from harness.leaderboard.ranking import Ranked, ranked
 from harness.leaderboard.rows import Rows, rows_of
-from harness.leaderboard.stars import class_by, rating, refused
+from harness.leaderboard.stars import class_by, of_other_task, rating, refused
+from harness.report.exports.vocabulary import TEXT_GENERATION
 from harness.units import J_PER_WH
 
 WH_PER_1000 = 1000 / J_PER_WH
@@ -64,7 +65,8 @@ def build(index: Index) -> Leaderboard:
         generations=generations(rows, found),
         on_front=fronts(rows, found),
         classes=[
-            class_by(model, None if np.isnan(n) else int(n)) for model, n in zip(rows["model"], parameters, strict=True)
+            class_by(model, None if np.isnan(n) else int(n)) if task is None else None
+            for model, n, task in zip(rows["model"], parameters, rows["task"], strict=True)
         ],
         stars=stars,
         stars_words=words,
@@ -98,7 +100,8 @@ def flat(board: Leaderboard) -> Any:
             columns[field.name] = (
                 _numbers(column, field.type) if column.dtype != object else pa.array(column, field.type)
             )
-    return pa.table({**columns, **derived})
+    tasks = [task or TEXT_GENERATION for task in rows["task"]]
+    return pa.table({**columns, "task": pa.array(tasks, pa.string()), **derived})
 
 
 def as_csv(board: Leaderboard) -> str:
@@ -166,7 +169,10 @@ def _numbers(column: Any, kind: Any = None) -> Any:
 def _stars(rows: Rows, found: Ranked) -> tuple[list[int | None], list[str]]:
     words = {protocol: refused(protocol) for protocol in set(rows["protocol"])}
     stars: list[int | None] = [None] * len(rows)
-    said = [words[protocol] for protocol in rows["protocol"]]
+    said = [
+        words[protocol] if task is None else of_other_task(task)
+        for protocol, task in zip(rows["protocol"], rows["task"], strict=True)
+    ]
     for place, text in enumerate(said):
         if not text:
             held = "" if found.sound[place] else found.reason[place]

@@ -15,7 +15,11 @@ from harness.records import Estimate
 VERSION = "1"
 """Of the index. Another one is read again from the runs."""
 
-FIGURES = ("energy_j", "energy_per_output_token_j", "energy_per_correct_j", "accuracy", "thinking_tokens", "duration_s")
+OF_A_MODE = (
+    *("energy_j", "energy_per_output_token_j", "energy_per_correct_j", "accuracy", "thinking_tokens", "duration_s"),
+)
+FIGURES = (*OF_A_MODE, "quality", "energy_per_size_j")
+"""The last two are of tasks other than text generation: the main figure of quality, and joules per unit of size."""
 PARTS = {
     "": "value",
     "_low": "low",
@@ -41,12 +45,14 @@ TEXTS = (
     *("model", "revision", "prompts", "prompts_sha256", "protocol", "sampling", "mode", "hardware", "power_limit"),
     *("boards", "driver", "cpu", "boundary", "method", "metered", "engine", "engine_version", "precision"),
     *("precision_rule", "scorer", "faults", "findings"),
+    *("task", "task_options", "quality_metric", "size_unit"),
 )
+"""A row without a task is of text generation, with or without thinking."""
 COUNTS = (
     *("repeat", "seed", "token_cap", "fewest_tokens", "batch_size", "number_of_gpus", "n_parameters", "n_planned"),
     *("n_queries", "n_failed", "n_without_energy", "n_scored", "n_correct", "n_cut"),
 )
-FLAGS = ("estimated", "two_phase", "stopped_early", "stale")
+FLAGS = ("estimated", "two_phase", "stopped_early", "stale", "quality_higher_is_better")
 SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in TEXTS),

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from harness.analysis.serving.serving import is_under_load, load_words
 from harness.errors import SchemaError
-from harness.leaderboard.columns import FIGURES, parts_of
+from harness.leaderboard.columns import OF_A_MODE, parts_of
 from harness.records import (
     SCHEMA_VERSION,
     Boundary,
@@ -24,6 +24,8 @@ from harness.records import (
 )
 from harness.reference.conditions import AS_PUBLISHED, OWN_LIMIT, conditions_of
 from harness.report.compared import not_as_called
+from harness.report.task.quality import main_quality
+from harness.report.task.words import options_words
 
 OWN_SCORER = "the prompts’ own"
 EXACT = "exactly the boards that do the work"
@@ -67,6 +69,8 @@ def entries(summary: Summary, manifest: RunManifest | None) -> list[dict[str, An
         "run_id": summary.run_id,
         "repeat_of": _repeat_of(summary.cell),
         "site_id": summary.site_id,
+        "task": summary.cell.task,
+        "task_options": None if summary.cell.task is None else options_words(summary.cell) or "none",
         "prompts": summary.cell.prompt_set,
         "prompts_sha256": summary.cell.prompt_set_sha256,
         "protocol": summary.cell.protocol,
@@ -109,7 +113,6 @@ def _site(summary: Summary, manifest: RunManifest | None) -> dict[str, Any]:
         "driver": site.driver,
         "cpu": f"{site.cpu}, {site.n_cpu_cores} cores",
         "boards": _boards(summary, manifest),
-        "engine_version": site.packages.get(summary.cell.engine.name),
     }
 
 
@@ -151,7 +154,8 @@ def _subject(summary: Summary, manifest: RunManifest | None, mode: ModeSummary) 
         "fewest_tokens": found.fewest_tokens,
         "sampling": found.sampling,
         "batch_size": found.batch_size,
-        "engine": f"{engine.name} on {engine.device}{attention}{threads}{_load(cell)}",
+        "engine": f"{found.engine} on {engine.device}{attention}{threads}{_load(cell)}",
+        "engine_version": found.engine_version,
         "precision": None if facts is None else facts.executed_precision,
         "precision_rule": _precision_rule(cell, facts),
         "n_parameters": None if facts is None else facts.n_parameters,
@@ -205,8 +209,20 @@ def _figures(mode: ModeSummary) -> dict[str, Any]:
         name: getattr(mode, name)
         for name in ("n_queries", "n_failed", "n_without_energy", "n_scored", "n_correct", "n_cut", "output_tokens")
     }
-    for figure in FIGURES:
+    for figure in OF_A_MODE:
         row |= parts_of(figure, getattr(mode, figure))
+    return row | _of_task(mode)
+
+
+def _of_task(mode: ModeSummary) -> dict[str, Any]:
+    """The main figure of quality and what one unit of size costs; nothing of text generation."""
+    quality, laws = main_quality(mode), mode.size_laws
+    row: dict[str, Any] = {}
+    if quality is not None:
+        row |= {"quality_metric": quality.metric, "quality_higher_is_better": quality.higher_is_better}
+        row |= parts_of("quality", quality.figure)
+    if laws:
+        row |= {"size_unit": laws[0].unit, **parts_of("energy_per_size_j", laws[0].energy_per_unit_j)}
     return row
 
 

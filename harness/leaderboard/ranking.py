@@ -16,9 +16,12 @@ from harness.leaderboard.distance import errors_of, rank_ranges
 from harness.leaderboard.entry import HOST_PARTS, OWN_SCORER
 from harness.leaderboard.rows import IntArray, Rows, codes, grouped
 from harness.records import Boundary, FindingCode, Method
+from harness.report.exports.vocabulary import TEXT_GENERATION
 from harness.report.wording import BOUNDARY, METHOD
 
 CONDITIONS = {
+    "task": "task",
+    "task_options": "options of the task",
     "prompts": "prompts",
     "prompts_sha256": "their sha256",
     "n_queries": "queries",
@@ -39,6 +42,11 @@ CONDITIONS = {
     "scorer": "scorer",
 }
 """Columns that are equal in all rows of a ranking, and their words. The seed chooses prompts and samples answers."""
+OF_TASKS = {"task": TEXT_GENERATION, "task_options": "none"}
+"""Conditions that text generation does not state, and what they are there."""
+OF_TOKENS = ("token_cap", "fewest_tokens", "sampling")
+NO_TOKENS = "none"
+"""What these are where a task writes no tokens."""
 SUBJECT = ("model", "precision")
 """What takes part: the newest row of it stands in the ranking, the earlier ones in its history."""
 N_QUERIES_LEAST = 30
@@ -70,7 +78,11 @@ class Ranking:
     @property
     def title(self) -> str:
         """Which ranking it is."""
-        return " · ".join(self.conditions[label] for label in ("prompts", "mode", "hardware"))
+        task = self.conditions.get("task")
+        where = [self.conditions[label] for label in ("prompts", "mode", "hardware")]
+        if task is not None:
+            where[:2] = [task.replace("-", " "), where[0]]
+        return " · ".join(where)
 
     @property
     def sentence(self) -> str:
@@ -78,9 +90,14 @@ class Ranking:
         said = self.conditions
         scorer = "" if said["scorer"] == OWN_SCORER else f"; scored by {said['scorer']}"
         fewest = "" if said["fewest tokens"] == "0" else f", at least {said['fewest tokens']}"
+        asked = f"at most {said['token cap']} tokens{fewest}, sampling: {said['sampling']}"
+        if "task" in said:
+            options = said["options of the task"]
+            cap = "" if said["token cap"] == NO_TOKENS else f"at most {said['token cap']} tokens"
+            asked = ", ".join(filter(None, (cap, "" if options == "none" else options)))
         return (
             f"{said['queries']} queries (seed {said['seed']}, prompts {said['their sha256']}), {said['protocol']}, "
-            f"at most {said['token cap']} tokens{fewest}, sampling: {said['sampling']}, batch {said['batch size']}; "
+            f"{asked}{', ' if asked else ''}batch {said['batch size']}; "
             f"{said['engine']}, {said['rule of precision']}; power limit: {said['power limit']}; "
             f"energy of {said['boundary']} by {said['method']}{scorer}"
         )
@@ -157,13 +174,24 @@ def ranked(rows: Rows) -> Ranked:
     )
 
 
+def stated(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row's conditions by their words, without what its task does not have."""
+    lacks = OF_TASKS if row["task"] is None else {"mode", *(name for name in OF_TOKENS if row[name] is None)}
+    kept = {name: label for name, label in CONDITIONS.items() if name not in lacks}
+    return {label: "unknown" if row[name] is None else str(row[name]) for name, label in kept.items()}
+
+
 def words_of(rows: Rows, place: int) -> dict[str, str]:
-    """A row's conditions in words."""
+    """A row's conditions in words; what text generation does not have is left out of its own."""
     row = rows.row(place)
     words = {}
     for name, label in CONDITIONS.items():
         value = row[name]
-        if name == "prompts_sha256":
+        if name in OF_TASKS and row["task"] is None:
+            continue
+        if name in OF_TOKENS and row["task"] is not None and value is None:
+            value = NO_TOKENS
+        elif name == "prompts_sha256":
             value = (value or "")[:12]
         elif name == "boundary":
             value = BOUNDARY[Boundary(value)]
@@ -254,8 +282,14 @@ def _nearest(rows: Rows, rankings: list[Ranking], places: IntArray) -> list[str]
             names = [label for label, differs in zip(labels, differing[at], strict=True) if differs]
             if "prompts" in names:
                 names = [name for name in names if name != "their sha256"]
-            parts = [f"{name} {here[name]}, there {there[name]}" for name in names[:N_DIFFERENCES_SAID]]
+            parts = [f"{name} {_said(here, name)}, there {_said(there, name)}" for name in names[:N_DIFFERENCES_SAID]]
             more = f" and {len(names) - len(parts)} more" if len(names) > len(parts) else ""
             texts[own] = f"{alone} Other than in ranking {rankings[at].number}: {'; '.join(parts)}{more}."
         said.append(texts[own])
     return said
+
+
+def _said(conditions: Mapping[str, str], label: str) -> str:
+    """A condition in words; of text generation also those that it does not state."""
+    unstated = {CONDITIONS[name]: words for name, words in OF_TASKS.items()}
+    return conditions.get(label, unstated.get(label, NO_TOKENS))

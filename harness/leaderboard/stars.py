@@ -9,7 +9,7 @@ from typing import Any
 from harness.leaderboard.columns import estimate_of
 from harness.leaderboard.entry import OTHERS
 from harness.reference.aies import RELEASES
-from harness.reference.conditions import MEASURED, OWN_LIMIT, Conditions, protocol_family
+from harness.reference.conditions import MEASURED, OWN_LIMIT, Conditions, protocol_family, task_words
 from harness.reference.stars import StarRating, class_of, star_rating
 from harness.units import J_PER_WH
 
@@ -17,6 +17,13 @@ PREFIX = "aies-"
 UNSTATED = ("unknown", "none")
 """A power limit that is not known, or of no board."""
 OTHER_PROTOCOL = "No stars: AI Energy Score’s are for its own protocol ({theirs}), and this row follows {own}."
+
+OTHER_TASK = "No stars: AI Energy Score’s scale of {task} is not known, because not all of its rows could be read."
+
+
+def of_other_task(task: str) -> str:
+    """Why rows of a task that is not text generation have no stars."""
+    return OTHER_TASK.format(task=task_words(task))
 
 
 @lru_cache(maxsize=100_000)
@@ -62,6 +69,7 @@ def conditions(row: Mapping[str, Any]) -> Conditions:
     number = int(row["number_of_gpus"] or 0)
     return Conditions(
         model=row["model"],
+        task=task_words(row["task"]),
         energy="estimated" if row["estimated"] else "two-phase" if row["two_phase"] else MEASURED,
         boundary=row["boundary"],
         gpu=(hardware[2] or hardware[0]) if number else "none",

@@ -14,10 +14,12 @@ from harness.leaderboard.entry import ALARM, OTHERS
 from harness.leaderboard.generations import Generations
 from harness.leaderboard.over_time import step_words
 from harness.leaderboard.ranking import CONDITIONS, N_QUERIES_LEAST, Ranking
-from harness.leaderboard.rows import FloatArray, Rows
+from harness.leaderboard.rows import FloatArray, IntArray, Rows
 from harness.records import Estimate, FindingCode
+from harness.report.exports.vocabulary import TEXT_GENERATION
 from harness.report.leaderboard.view import GenerationView, LeaderboardView, RankedLine, RankingView
 from harness.report.numbers import digits, ends_of, percent, value_of
+from harness.report.task.quality import metric_words
 
 N_LINES = 10
 N_UNRANKED = 6
@@ -55,6 +57,7 @@ def view_of(board: Leaderboard) -> LeaderboardView:
         problems=tuple(board.problems),
         conditions=tuple(label for name, label in CONDITIONS.items() if name != "prompts_sha256"),
         n_queries_least=N_QUERIES_LEAST,
+        quality="accuracy" if all(task is None for task in rows["task"]) else "quality",
         data=_data(board, energies),
     )
 
@@ -97,14 +100,31 @@ def _ranking(board: Leaderboard, ranking: Ranking, energies: Sequence[Estimate])
                 model=rows["model"][place],
                 energy=value_of(energies[place]),
                 interval=ends_of(energies[place]),
-                right=_share(rows["accuracy"][place]),
+                right=_judged(rows, int(place)),
             )
             for place in front[:N_LINES]
         ),
         n_rows=len(front),
         n_earlier=len(ranking.places) - len(front),
         alarm=_alarm(ranking),
+        judged=_judged_words(rows, front),
     )
+
+
+def _judged_words(rows: Rows, places: IntArray) -> str:
+    """What the answers of a ranking are judged by."""
+    metric = next((rows["quality_metric"][place] for place in places if rows["quality_metric"][place]), None)
+    if metric is not None:
+        return metric_words(metric)
+    return "right, %" if rows["task"][places[0]] is None else "quality"
+
+
+def _judged(rows: Rows, place: int) -> str:
+    """How good a row's answers are, by what its ranking is judged by."""
+    if rows["task"][place] is None:
+        return _share(rows["accuracy"][place])
+    quality = rows["quality"][place]
+    return "" if np.isnan(quality) else digits(float(quality))
 
 
 def _unranked(board: Leaderboard, energies: Sequence[Estimate]) -> list[tuple[str, str]]:
@@ -114,7 +134,7 @@ def _unranked(board: Leaderboard, energies: Sequence[Estimate]) -> list[tuple[st
     chosen = sorted(places.tolist(), key=lambda place: not found.sound[place])[:N_UNRANKED]
     return [
         (
-            " · ".join(rows[name][place] or "unknown" for name in ("model", "prompts", "mode", "hardware")),
+            _name(rows, place, ("model", "prompts", "mode", "hardware")),
             f"{_with_ends(energies[place])} Wh per 1,000 queries{' (estimated)' if rows['estimated'][place] else ''}",
         )
         for place in chosen
@@ -162,7 +182,7 @@ def _generation(board: Leaderboard, one: Generations, energies: Sequence[Estimat
     ratios = ["the least", *(f"{digits(each.value)} ×" for each in one.ratios)]
     return GenerationView(
         model=rows["model"][first],
-        subtitle=f"{rows['prompts'][first]}, {rows['mode'][first]}, {rows['protocol'][first]}",
+        subtitle=_name(rows, first, ("prompts", "mode", "protocol"), ", "),
         lines=tuple(
             (rows["hardware"][place], _with_ends(energies[place]), text)
             for place, text in zip(one.places, ratios, strict=True)
@@ -177,9 +197,18 @@ def _with_ends(one: Estimate) -> str:
 
 
 def _history_name(board: Leaderboard, place: int) -> str:
-    rows = board.rows
-    parts = [rows[name][place] or "unknown" for name in ("model", "prompts", "mode", "hardware", "precision")]
-    return " · ".join(parts)
+    return _name(board.rows, place, ("model", "prompts", "mode", "hardware", "precision"))
+
+
+def _name(rows: Rows, place: int, columns: Sequence[str], between: str = " · ") -> str:
+    """What tells a row from others; of a task without modes the task stands for the mode."""
+    task = rows["task"][place]
+    said = columns if task is None else ["task" if name == "mode" else name for name in columns]
+    return between.join(_task_words(task) if name == "task" else rows[name][place] or "unknown" for name in said)
+
+
+def _task_words(task: str | None) -> str:
+    return (task or TEXT_GENERATION).replace("-", " ")
 
 
 def _data(board: Leaderboard, energies: Sequence[Estimate]) -> dict[str, object]:
@@ -191,6 +220,12 @@ def _data(board: Leaderboard, energies: Sequence[Estimate]) -> dict[str, object]
     at = {place: position for position, place in enumerate(order)}
     columns: dict[str, object] = {name: _coded([rows[name][place] for place in order]) for name in TEXTS}
     columns |= {
+        "task": _coded([_task_words(rows["task"][place]) for place in order]),
+        "mode": _coded([rows["mode"][place] if rows["task"][place] is None else None for place in order]),
+        "options": _coded([rows["task_options"][place] for place in order]),
+        "metric": _coded([metric_words(rows["quality_metric"][place] or "") for place in order]),
+        "sizeUnit": _coded([rows["size_unit"][place] for place in order]),
+        "lessIsBetter": [int(rows["quality_higher_is_better"][place] is False) for place in order],
         "class": _coded([board.classes[place] for place in order]),
         "reason": _coded([found.reason[place] for place in order]),
         "starsWords": _coded([board.stars_words[place] for place in order]),
@@ -222,6 +257,10 @@ def _data(board: Leaderboard, energies: Sequence[Estimate]) -> dict[str, object]
         ("right", rows["accuracy"], 100.0),
         ("rightLow", rows["accuracy_low"], 100.0),
         ("rightHigh", rows["accuracy_high"], 100.0),
+        ("quality", rows["quality"], 1.0),
+        ("qualityLow", rows["quality_low"], 1.0),
+        ("qualityHigh", rows["quality_high"], 1.0),
+        ("perSize", rows["energy_per_size_j"], 1.0),
         ("tokens", rows["output_tokens"], 1.0),
         ("seconds", rows["duration_s"], 1.0),
         ("queries", rows["n_queries"], 1.0),

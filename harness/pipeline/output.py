@@ -22,7 +22,7 @@ def refuse_precision(finding: Finding | None, *, accepted: bool) -> None:
 
 def output_findings(generation: Generation) -> list[Finding]:
     """What an answer itself gives to doubt."""
-    findings = []
+    findings = list(generation.findings)
     if generation.forced_end:
         findings.append(Finding(code=FindingCode.BUDGET_REACHED))
     if generation.finish_reason == "length":
@@ -49,7 +49,7 @@ def score_of(
     scorers: Mapping[str, Scorer], prompt: Prompt, generation: Generation | None
 ) -> tuple[Score | None, tuple[Finding, ...]]:
     """Whether the answer is right; nothing, with the reason, where the scorer cannot say."""
-    if generation is None or prompt.scorer is None:
+    if generation is None or prompt.scorer is None or not generation.comparable:
         return None, ()
     try:
         return scorers[prompt.scorer].score(generation.answer, prompt.reference or ""), ()

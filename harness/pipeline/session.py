@@ -223,7 +223,7 @@ class Session:
         tokens: dict[str, int] = {}
         for length in self.store.lengths():
             if length.output is not None:
-                n_tokens = length.output.sizes.get("output_tokens", 0)
+                n_tokens = length.output.n_tokens("output_tokens") or 0
                 tokens[length.prompt_id] = tokens.get(length.prompt_id, 0) + n_tokens
         return tokens
 
@@ -343,7 +343,7 @@ class Session:
         if generation:
             self.meter.mark(*(phase.time_end_s for phase in generation.phases[:-1]), edge=Edge.PHASE)
             findings += output_findings(generation)
-            findings += length_findings(n_forced, generation.sizes["output_tokens"])
+            findings += length_findings(n_forced, generation.n_tokens("output_tokens"))
         findings += self.engine.warnings()
         score, doubts = score_of(self.scorers, prompt, generation)
         self._look_at_host()

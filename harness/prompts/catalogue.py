@@ -5,6 +5,7 @@
     gsm8k=FILE                          a named set, from a copy of its file
     hub:ID@REVISION:COLUMN:...          any data set of the Hub (hub.py)
     FILE, FILE:COLUMN                   a file of your own (file.py)
+    FOLDER, FOLDER:COLUMN               a folder of images or sounds, for a task that takes them (folder.py)
 
 A name wins over a file of the same name; write `./chains` for the file.
 """
@@ -15,12 +16,16 @@ import difflib
 from pathlib import Path
 
 from harness.errors import UnknownName, UsageError
-from harness.prompts.embedded import EmbeddedSource
+from harness.prompts.embedded import EmbeddedSource, kind_in
 from harness.prompts.embedded import names as embedded_names
 from harness.prompts.file import READERS, FileSource
+from harness.prompts.folder import FolderSource
 from harness.prompts.hub import PREFIX, HubAddress, HubSource
+from harness.prompts.inputs import taken
+from harness.prompts.media import PLURALS, MediaKind, media_kind
 from harness.prompts.named import NamedFileSource, named_sets
 from harness.protocols import PromptSource
+from harness.records import InputColumns
 
 ELSEWHERE = f" Or a file (FILE or FILE:COLUMN; {', '.join(READERS)}), or {PREFIX}ID@REVISION:COLUMN."
 
@@ -30,25 +35,33 @@ def names() -> tuple[str, ...]:
     return (*embedded_names(), *named_sets())
 
 
-def parse(spec: str) -> PromptSource:
+def parse(spec: str, inputs: InputColumns | None = None) -> PromptSource:
     """The source that `spec` means. Nothing is read but whether a file exists.
 
+    Args:
+        spec: As the module says.
+        inputs: What the task takes; None: a text that is continued.
+
     Raises:
-        UsageError: A file that is not there, or a Hub address that does not follow the grammar.
+        UsageError: A file that is not there, a Hub address that does not follow the grammar, or a set of something
+            else than the task takes.
         UnknownName: Neither a set's name nor a file.
     """
     if spec in embedded_names():
-        return EmbeddedSource(spec)
+        _refuse_misfit(spec, inputs)
+        return EmbeddedSource(spec, inputs)
     if spec.startswith(PREFIX):
         address = HubAddress.parse(spec)
-        return HubSource(name=address.repository, address=address)
+        return HubSource(name=address.repository, address=address, inputs=inputs)
     name, at, revision = spec.partition("@")
     if name in named_sets() and bool(at) == bool(revision):
-        return HubSource.of_named(name, named_sets()[name], revision or "main")
+        _refuse_misfit(name, inputs)
+        return HubSource.of_named(name, named_sets()[name], revision or "main", inputs=inputs)
     name, equals, copy = spec.partition("=")
     if equals and name in named_sets():
-        return NamedFileSource(name, _existing(copy))
-    return _file(spec)
+        _refuse_misfit(name, inputs)
+        return NamedFileSource(name, _existing(copy), inputs)
+    return _own(spec, inputs)
 
 
 def named_in(spec: str) -> str:
@@ -63,16 +76,58 @@ def is_of_a_file(spec: str) -> bool:
     return not (name in embedded_names() or name.startswith(PREFIX) or name.partition("@")[0] in named_sets())
 
 
-def _file(spec: str) -> FileSource:
+def _fitting(inputs: InputColumns | None) -> tuple[str, ...]:
+    """The sets with a name that hold what a task takes: images, sounds, or texts alone."""
+    wanted = None if inputs is None else inputs.media_kind
+    return tuple(name for name in names() if _kind(name) == wanted)
+
+
+def _kind(name: str) -> MediaKind | None:
+    return named_sets()[name].media_kind if name in named_sets() else kind_in(name)
+
+
+def _refuse_misfit(name: str, inputs: InputColumns | None) -> None:
+    """Refuse a set with a name that holds something else than the task takes.
+
+    Raises:
+        UsageError: It does.
+    """
+    kind, named = _kind(name), named_sets().get(name)
+    wanted = None if inputs is None else inputs.media_kind
+    is_pair = named is not None and named.text_pair is not None
+    takes_pairs = inputs is not None and bool(inputs.text_pair)
+    if kind == wanted and (named is None or is_pair == takes_pairs):
+        return
+    holds = PLURALS[kind] if kind is not None else "pairs of texts" if is_pair else "texts"
+    whose = "text generation" if inputs is None else "this task"
+    raise UsageError(
+        f"The prompt set {name} holds {holds}, and {whose} takes {taken(inputs)}.",
+        f"Name a task that takes them (`harness tasks`), or another set: {', '.join(_fitting(inputs))}.",
+    )
+
+
+def _own(spec: str, inputs: InputColumns | None) -> PromptSource:
     """`FILE` where such a file exists, else `FILE:COLUMN`: a path may hold a colon itself."""
     if _exists(spec):
-        return FileSource(_existing(spec))
+        return _of_path(spec, None, inputs)
     path, colon, column = spec.rpartition(":")
     if colon and column and _exists(path):
-        return FileSource(_existing(path), column)
+        return _of_path(path, column, inputs)
     if "/" in spec or Path(spec.partition(":")[0]).suffix.lower() in READERS:
         return FileSource(_existing(path if colon and path else spec))
-    raise UnknownName("prompt set", spec, names(), ELSEWHERE)
+    folder = "" if inputs is None or not inputs.media else " Or a folder of them (./FOLDER)."
+    raise UnknownName("prompt set", spec, _fitting(inputs), folder + ELSEWHERE)
+
+
+def _of_path(path: str, column: str | None, inputs: InputColumns | None) -> PromptSource:
+    if inputs is not None and inputs.media:
+        if Path(path).is_dir():
+            return FolderSource(Path(path), inputs, column)
+        if media_kind(path) is not None:
+            raise UsageError(
+                f"{path!r} is one file, and prompts are a set of them.", "Name the folder that it is in, or a table."
+            )
+    return FileSource(_existing(path), column, inputs)
 
 
 def _exists(path: str) -> bool:

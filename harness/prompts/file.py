@@ -1,7 +1,8 @@
 """Prompts from a user's file: JSONL, JSON, CSV, plain text (a prompt a line) or Parquet.
 
 `FILE` or `FILE:COLUMN`. Text is UTF-8, with or without a byte order mark. The file's order carries no meaning, so
-prompts are taken in a random order that the seed fixes.
+prompts are taken in a random order that the seed fixes. Images and sounds are named in a column, by paths that begin
+at the file's own folder.
 """
 
 from __future__ import annotations
@@ -11,36 +12,46 @@ import io
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.prompts.inputs import task_prompts
 from harness.prompts.rows import Table, columns_of, prompts_of
 from harness.prompts.sets import ordered
-from harness.records import PromptSet
+from harness.records import InputColumns, PromptSet
 
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """One file, and the column with the prompts (None: found by its name)."""
+    """One file, the column with the prompts (None: found by its name), and the task (None: a text is continued)."""
 
     path: Path
     column: str | None = None
+    inputs: InputColumns | None = None
 
     def load(self, seed: int | None) -> PromptSet:
         """The whole file in the order that `seed` gives it; None: as it is stored.
 
         Raises:
             UsageError: No such file or column, a file that cannot be read as what its name says, a row that is
-                empty or not text, or an empty set.
+                empty or not text, a file that a row names and is not there, or an empty set.
         """
         source = str(self.path) if self.column is None else f"{self.path}:{self.column}"
-        return ordered(self.path.stem, source, prompts_of(read_table(self.path), self.column), seed)
+        if self.inputs is None:
+            prompts = prompts_of(read_table(self.path), self.column)
+        else:
+            prompts = task_prompts(read_table(self.path, whole=True), self.inputs, self.column)
+        return ordered(self.path.stem, source, prompts, seed)
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, *, whole: bool = False) -> Table:
     """The rows of a file, read as its suffix says.
+
+    Args:
+        path: The file.
+        whole: Also columns of bytes, lists and structures, where a file has types.
 
     Raises:
         UsageError: It cannot be read, is of an unknown kind, or is damaged.
@@ -55,7 +66,10 @@ def read_table(path: Path) -> Table:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions.") from error
-    return reader(content, str(path))
+    table = (
+        reader(content, str(path)) if reader is not parquet_table else parquet_table(content, str(path), whole=whole)
+    )
+    return replace(table, folder=path.parent)
 
 
 def jsonl_table(content: bytes, origin: str) -> Table:
@@ -135,8 +149,8 @@ def text_table(content: bytes, origin: str) -> Table:
     return Table(origin=origin, unit="line", rows=rows, columns=("text",))
 
 
-def parquet_table(content: bytes, origin: str) -> Table:
-    """A Parquet file. Columns of lists and structures hold neither prompts nor references and stay unread.
+def parquet_table(content: bytes, origin: str, *, whole: bool = False) -> Table:
+    """A Parquet file. Columns of lists and structures hold no prompts of text, and stay unread unless it is `whole`.
 
     Raises:
         UsageError: Not a Parquet file.
@@ -146,13 +160,13 @@ def parquet_table(content: bytes, origin: str) -> Table:
 
     try:
         file = pq.ParquetFile(io.BytesIO(content))
-        flat = [field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)]
-        found = file.read(columns=flat).to_pylist()
+        read = [field.name for field in file.schema_arrow if whole or not pa.types.is_nested(field.type)]
+        found = file.read(columns=read).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise UsageError(
             f"{origin} is not a Parquet file that can be read: {error}.", "Write it again, or use JSONL."
         ) from error
-    return Table(origin=origin, unit="row", rows=list(enumerate(found, start=1)), columns=tuple(flat))
+    return Table(origin=origin, unit="row", rows=list(enumerate(found, start=1)), columns=tuple(read))
 
 
 READERS: dict[str, Callable[[bytes, str], Table]] = {

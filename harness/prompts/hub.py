@@ -5,7 +5,7 @@
 `ID` is `owner/name` or `name`. `REVISION` is a branch, a tag or a commit (default `main`) and is resolved to a commit
 before anything is read. `COLUMN` holds the prompts (default: found by its name). `SPLIT` defaults to the only one,
 else `test`. `CONFIGURATION` defaults to the data set's own. A part may be left empty to reach the next:
-`hub:openai/gsm8k::train:main`.
+`hub:openai/gsm8k::train:main`. For a task that takes images or sounds, `COLUMN` is theirs.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Self
 
 from harness.errors import UsageError
 from harness.prompts.huggingface import Hub, HuggingFace
+from harness.prompts.inputs import task_prompts
 from harness.prompts.named import NamedSet, named_prompts
 from harness.prompts.rows import prompts_of
 from harness.prompts.sets import ordered
-from harness.records import PromptSet
+from harness.records import InputColumns, PromptSet
 
 PREFIX = "hub:"
 GRAMMAR = "hub:ID[@REVISION][:COLUMN[:SPLIT[:CONFIGURATION]]]"
@@ -61,24 +62,35 @@ class HubAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubSource:
-    """A data set of the Hub, free or named. `hub` is the client; tests put a local stand-in there."""
+    """A data set of the Hub, free or named, for a task (None: a text is continued).
+
+    `hub` is the client; tests put a local stand-in there.
+    """
 
     name: str
     address: HubAddress
     named: NamedSet | None = None
+    inputs: InputColumns | None = None
     hub: Hub = field(default_factory=HuggingFace)
 
     @classmethod
-    def of_named(cls, name: str, named: NamedSet, revision: str = "main", hub: Hub | None = None) -> Self:
+    def of_named(
+        cls,
+        name: str,
+        named: NamedSet,
+        revision: str = "main",
+        hub: Hub | None = None,
+        inputs: InputColumns | None = None,
+    ) -> Self:
         """The source of one entry of `hub.yaml`."""
         address = HubAddress(
             repository=named.repository,
             revision=revision,
-            column=named.text,
+            column=named.main_column,
             split=named.split,
             configuration=named.configuration,
         )
-        return cls(name=name, address=address, named=named, hub=hub or HuggingFace())
+        return cls(name=name, address=address, named=named, inputs=inputs, hub=hub or HuggingFace())
 
     def load(self, seed: int | None) -> PromptSet:
         """The whole split in the order that `seed` gives it; None: as it is stored.
@@ -90,8 +102,14 @@ class HubSource:
         """
         address = self.address
         snapshot = self.hub.resolve(address.repository, address.revision)
-        split, table = self.hub.read(snapshot, address.configuration, address.split)
-        prompts = prompts_of(table, address.column) if self.named is None else named_prompts(self.named, table)
+        whole = self.inputs is not None
+        split, table = self.hub.read(snapshot, address.configuration, address.split, whole=whole)
+        if self.named is not None:
+            prompts = named_prompts(self.named, table, self.inputs)
+        elif self.inputs is not None:
+            prompts = task_prompts(table, self.inputs, address.column)
+        else:
+            prompts = prompts_of(table, address.column)
         parts = (address.column or "", split, address.configuration or "")
         source = f"{PREFIX}{address.repository}@{snapshot.commit}:{':'.join(parts)}".rstrip(":")
         return ordered(self.name, source, prompts, seed)

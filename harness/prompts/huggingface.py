@@ -42,8 +42,16 @@ class Hub(Protocol):
         """
         ...
 
-    def read(self, snapshot: Snapshot, configuration: str | None, split: str | None) -> tuple[str, Table]:
-        """The split that was read, and its rows. `split` None: the only one, or `test`.
+    def read(
+        self, snapshot: Snapshot, configuration: str | None, split: str | None, *, whole: bool = False
+    ) -> tuple[str, Table]:
+        """The split that was read, and its rows.
+
+        Args:
+            snapshot: What to read of.
+            configuration: None: the data set's own.
+            split: None: the only one, or `test`.
+            whole: Also columns of images, sounds, lists and structures.
 
         Raises:
             ModelUnavailable: It cannot be fetched.
@@ -82,8 +90,12 @@ class HuggingFace:
                 raise hub_error(error, repository, revision) from error
             return Snapshot(repository=repository, commit=Path(found).name, directory=Path(found))
 
-    def read(self, snapshot: Snapshot, configuration: str | None, split: str | None) -> tuple[str, Table]:
-        """Columns of text, numbers and class labels; images, audio and lists are not decoded.
+    def read(
+        self, snapshot: Snapshot, configuration: str | None, split: str | None, *, whole: bool = False
+    ) -> tuple[str, Table]:
+        """Columns of text, numbers and class labels; of the `whole`, images and sounds as {"bytes", "path"}.
+
+        Nothing is decoded: rows are taken as they are stored, so that neither Pillow nor an audio library is needed.
 
         Raises:
             EnvironmentFault: The `hub` extra is not installed.
@@ -109,14 +121,15 @@ class HuggingFace:
             ) from error
         except (_transport_error(hub), OSError, datasets.exceptions.DatasetsError) as error:
             raise hub_error(error, snapshot.repository, snapshot.commit) from error
-        kept = [name for name, feature in data.features.items() if isinstance(feature, _flat(datasets))]
-        labels = {name: data.features[name] for name in kept if isinstance(data.features[name], datasets.ClassLabel)}
+        features = data.features
+        kept = [name for name, feature in features.items() if whole or isinstance(feature, _flat(datasets))]
         rows = data.select_columns(kept).to_list()
-        for row in rows:  # a class is its name, not its position in a list
-            row.update({name: label.int2str(row[name]) for name, label in labels.items() if row[name] is not None})
+        for row in rows:
+            row.update({name: _classes_named(row[name], features[name], datasets) for name in kept})
         origin = f"Hub data set {snapshot.repository} ({split})"
         numbered = list(enumerate(rows, start=1))
-        return split, Table(origin=origin, unit="row", rows=numbered, columns=tuple(kept))
+        columns = tuple(kept)
+        return split, Table(origin=origin, unit="row", rows=numbered, columns=columns, folder=snapshot.directory)
 
 
 def hub_error(error: Exception, repository: str, revision: str) -> HarnessError:
@@ -162,6 +175,20 @@ def _transport_error(hub: Any) -> type[Exception]:
 
 def _flat(datasets: Any) -> tuple[type, ...]:
     return (datasets.Value, datasets.ClassLabel)
+
+
+def _classes_named(value: Any, feature: Any, datasets: Any) -> Any:
+    """The value with every class as its name, not its position in a list; in lists and structures too."""
+    if isinstance(feature, datasets.ClassLabel):
+        return None if value is None or value < 0 else feature.int2str(value)  # below zero: the class is kept secret
+    if value is None:
+        return None
+    if isinstance(feature, dict):
+        return {name: _classes_named(value[name], each, datasets) for name, each in feature.items()}
+    of_items = getattr(feature, "feature", None)
+    if isinstance(value, list) and of_items is not None:
+        return [_classes_named(item, of_items, datasets) for item in value]
+    return value
 
 
 def _text(path: Path | None) -> str | None:

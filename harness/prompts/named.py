@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
 from harness.errors import UsageError
 from harness.prompts.file import read_table
+from harness.prompts.inputs import task_prompts
 from harness.prompts.rows import Table, prompts_of, unknown_column
 from harness.prompts.sets import ordered
-from harness.records import Prompt, PromptSet, Record
+from harness.records import InputColumns, Prompt, PromptSet, Record
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -30,7 +32,10 @@ class NamedSet(Record):
     repository: str
     split: str
     configuration: str | None = None
-    text: str
+    text: str | None = None
+    text_pair: str | None = None
+    media: str | None = None
+    media_kind: Literal["image", "audio"] | None = None
     reference: str | None = None
     wrong: tuple[str, ...] = ()
     prompt_id: str | None = None
@@ -38,6 +43,23 @@ class NamedSet(Record):
     suffix: str = ""
     gated: bool = False
     republish: bool = True
+
+    @property
+    def main_column(self) -> str | None:
+        """Its images or sounds, else its texts."""
+        return self.media or self.text
+
+    @property
+    def columns(self) -> InputColumns:
+        """Its own columns, as those of a task that takes just these."""
+        return InputColumns(
+            text=(self.text,) if self.text is not None else (),
+            text_pair=(self.text_pair,) if self.text_pair is not None else (),
+            media=(self.media,) if self.media is not None else (),
+            media_kind=self.media_kind,
+            reference=(self.reference,) if self.reference is not None else (),
+            scorer=self.scorer,
+        )
 
 
 @cache
@@ -49,10 +71,11 @@ def named_sets() -> Mapping[str, NamedSet]:
 
 @dataclass(frozen=True, slots=True)
 class NamedFileSource:
-    """A named set, read from a copy of its file."""
+    """A named set, read from a copy of its file, for a task (None: a text is continued)."""
 
     name: str
     path: Path
+    inputs: InputColumns | None = None
 
     def load(self, seed: int | None) -> PromptSet:
         """The whole set in the order that `seed` gives it; None: as it is stored.
@@ -60,29 +83,37 @@ class NamedFileSource:
         Raises:
             UsageError: No such file, a file without the set's columns, or an empty one.
         """
-        prompts = named_prompts(named_sets()[self.name], read_table(self.path))
+        table = read_table(self.path, whole=self.inputs is not None)
+        prompts = named_prompts(named_sets()[self.name], table, self.inputs)
         return ordered(self.name, f"{self.name}={self.path}", prompts, seed)
 
 
-def named_prompts(named: NamedSet, table: Table) -> list[Prompt]:
+def named_prompts(named: NamedSet, table: Table, inputs: InputColumns | None = None) -> list[Prompt]:
     """The rows of a named set as prompts, in stored order.
+
+    Args:
+        named: The set.
+        table: Its rows.
+        inputs: Of the task that it is for; None: a text is continued.
 
     Raises:
         UsageError: A column of the set is missing, or a row is empty or not text.
     """
     if not table.rows:
         return []
-    for column in (named.text, named.reference, named.prompt_id, *named.wrong):
+    for column in (named.text, named.text_pair, named.media, named.reference, named.prompt_id, *named.wrong):
         if column is not None and column not in table.columns:
             raise unknown_column(table, column)
     rows = [(number, _row(named, row, table.place(number))) for number, row in table.rows]
-    columns = tuple(rows[0][1])
-    return prompts_of(Table(origin=table.origin, unit=table.unit, rows=rows, columns=columns), named.text)
+    made = replace(table, rows=rows, columns=tuple(rows[0][1]))
+    return prompts_of(made, named.text) if inputs is None else task_prompts(made, named.columns)
 
 
 def _row(named: NamedSet, row: Mapping[str, object], place: str) -> dict[str, object]:
+    made: dict[str, object] = {column: row.get(column) for column in (named.text_pair, named.media) if column}
+    if named.text is None:
+        return made
     text = row.get(named.text)
-    made: dict[str, object] = {}
     if named.prompt_id is not None:
         made["prompt_id"] = row.get(named.prompt_id)
     if named.reference is not None:

@@ -1,7 +1,7 @@
-"""From a table's rows to prompts: which column is what, and what is refused.
+"""From a table's rows to prompts of text: which column is what, and what is refused.
 
 A table may come from a file, from the package or from the Hub; this module does not know which. Columns that are
-not named are found by name, in any case (`Question` is `question`).
+not named are found by name, in any case (`Question` is `question`). The inputs of other tasks are read in `inputs.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from importlib.resources.abc import Traversable
 from itertools import accumulate
 
 from harness.errors import UsageError
@@ -39,6 +40,8 @@ class Table:
     unit: str
     rows: Sequence[tuple[int, Mapping[str, object]]]
     columns: tuple[str, ...]
+    folder: Traversable | None = None
+    """Where the relative paths of its images and sounds begin; None: where the program runs."""
 
     def place(self, number: int) -> str:
         """Where row `number` stands, in words."""
@@ -64,37 +67,52 @@ def prompts_of(table: Table, text_column: str | None = None) -> list[Prompt]:
     if not table.rows:
         return []
     text_column = _text_column(table, text_column)
-    id_column = _first(table, ID_COLUMNS)
     reference_column = _reference_column(table, text_column)
-    scorer_column = _first(table, ("scorer",))
+    scorer_column = first_column(table, ("scorer",))
     prompts: list[Prompt] = []
-    places: dict[str, int] = {}
-    for position, (number, row) in enumerate(table.rows, start=1):
+    for (number, row), prompt_id in zip(table.rows, ids_of(table), strict=True):
         place = table.place(number)
-        prompt_id = f"{position:05d}" if id_column is None else _prompt_id(row.get(id_column), id_column, place)
+        reference = None
+        if reference_column is not None:
+            reference = _reference(row.get(reference_column), reference_column, place)
+        scorer = infer_scorer(reference) if scorer_column is None else scorer_of(row, scorer_column, reference, place)
+        kind, level = labels_of(row)
+        text = _text(row.get(text_column), text_column, place)
+        prompts.append(
+            Prompt(prompt_id=prompt_id, text=text, reference=reference, scorer=scorer, kind=kind, level=level)
+        )
+    return prompts
+
+
+def ids_of(table: Table) -> list[str]:
+    """One id per row: of the id column, else its position: 00001, 00002.
+
+    Raises:
+        UsageError: A row without an id where others have one, or an id that stands twice.
+    """
+    id_column = first_column(table, ID_COLUMNS)
+    if id_column is None:
+        return [f"{position:05d}" for position in range(1, len(table.rows) + 1)]
+    places: dict[str, int] = {}
+    for number, row in table.rows:
+        place = table.place(number)
+        prompt_id = _prompt_id(row.get(id_column), id_column, place)
         if prompt_id in places:
             raise UsageError(
                 f"{place}: the id {prompt_id!r} was used before, in {table.unit} {places[prompt_id]}.",
                 f"Give every row its own {id_column!r}, or rename that column: ids are then made from positions.",
             )
         places[prompt_id] = number
-        reference = None
-        if reference_column is not None:
-            reference = _reference(row.get(reference_column), reference_column, place)
-        scorer = infer_scorer(reference) if scorer_column is None else _scorer(row, scorer_column, reference, place)
-        kind, level = row.get("kind"), row.get("level")
-        prompts.append(
-            Prompt(
-                prompt_id=prompt_id,
-                text=_text(row.get(text_column), text_column, place),
-                reference=reference,
-                scorer=scorer,
-                # Labels for tables: a foreign column that happens to have the name is let through or left out.
-                kind=kind if isinstance(kind, str) and kind else None,
-                level=level if isinstance(level, int) and not isinstance(level, bool) else None,
-            )
-        )
-    return prompts
+    return list(places)
+
+
+def labels_of(row: Mapping[str, object]) -> tuple[str | None, int | None]:
+    """Kind and level, for tables: a foreign column that happens to have such a name is let through or left out."""
+    kind, level = row.get("kind"), row.get("level")
+    return (
+        kind if isinstance(kind, str) and kind else None,
+        level if isinstance(level, int) and not isinstance(level, bool) else None,
+    )
 
 
 def infer_scorer(reference: str | None) -> str | None:
@@ -127,7 +145,7 @@ def _text_column(table: Table, named: str | None) -> str:
         if named not in table.columns:
             raise unknown_column(table, named)
         return named
-    found = _first(table, TEXT_COLUMNS)
+    found = first_column(table, TEXT_COLUMNS)
     if found is not None:
         return found
     near = [
@@ -140,7 +158,7 @@ def _text_column(table: Table, named: str | None) -> str:
     )
 
 
-def _first(table: Table, names: Iterable[str]) -> str | None:
+def first_column(table: Table, names: Iterable[str]) -> str | None:
     """The first of `names` that is a column, in whatever case it is written."""
     written = {column.casefold(): column for column in reversed(table.columns)}
     return next((written[name] for name in names if name in written), None)
@@ -149,7 +167,7 @@ def _first(table: Table, names: Iterable[str]) -> str | None:
 def _reference_column(table: Table, text_column: str) -> str | None:
     """The first candidate whose values can be references: a column of lists or objects is something else."""
     for name in REFERENCE_COLUMNS:
-        column = _first(table, (name,))
+        column = first_column(table, (name,))
         if column is not None and column != text_column and any(_scalar(row.get(column)) for _, row in table.rows):
             return column
     return None
@@ -164,10 +182,10 @@ def _text(value: object, column: str, place: str) -> str:
     if value is None:
         raise UsageError(f"{place}: column {column!r} is missing or null.", step)
     if not isinstance(value, str):
-        raise UsageError(f"{place}: column {column!r} holds {_kind(value)}, not text.", step)
+        raise UsageError(f"{place}: column {column!r} holds {kind_of_value(value)}, not text.", step)
     if not value.strip():
         raise UsageError(f"{place}: column {column!r} is empty.", step)
-    if not _encodable(value):
+    if not is_encodable(value):
         raise UsageError(f"{place}: column {column!r} holds half a surrogate pair, which is not text.", step)
     return value
 
@@ -177,23 +195,30 @@ def _reference(value: object, column: str, place: str) -> str | None:
         return None
     if not _scalar(value) or (isinstance(value, float) and not math.isfinite(value)):
         raise UsageError(
-            f"{place}: the reference in {column!r} is {_kind(value)}, not text or a finite number.",
+            f"{place}: the reference in {column!r} is {kind_of_value(value)}, not text or a finite number.",
             f"Make it text, or rename the column if it holds no references ({', '.join(REFERENCE_COLUMNS)} do).",
         )
     text = str(value)
-    if not _encodable(text):
+    if not is_encodable(text):
         raise UsageError(f"{place}: the reference holds half a surrogate pair, which is not text.", "Correct it.")
     text = text.strip()
     final = FINAL_LINE.search(text)
     return (final[1] if final else text) or None
 
 
-def _scorer(row: Mapping[str, object], column: str, reference: str | None, place: str) -> str | None:
+def scorer_of(row: Mapping[str, object], column: str, reference: str | None, place: str) -> str | None:
+    """A row's own scorer; None: it names none.
+
+    Raises:
+        UsageError: It cannot compare with the row's reference, or is no scorer's name.
+    """
     value = row.get(column)
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        raise UsageError(f"{place}: the scorer is {_kind(value)}, not a name.", "Write a scorer's name, or nothing.")
+        raise UsageError(
+            f"{place}: the scorer is {kind_of_value(value)}, not a name.", "Write a scorer's name, or nothing."
+        )
     if ":" in value:  # FILE.py:FUNCTION is code, which only the command line may name
         raise UsageError(f"{place}: {value!r} is not a scorer's name.", f"Give your own by `--scorer {value}`.")
     if reference is None:
@@ -223,15 +248,15 @@ def _has_balanced_braces(reference: str) -> bool:
 def _prompt_id(value: object, column: str, place: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if isinstance(value, str) and value.strip() and _encodable(value):
+    if isinstance(value, str) and value.strip() and is_encodable(value):
         return value.strip()
     raise UsageError(
-        f"{place}: the id in {column!r} is {_kind(value)}.",
+        f"{place}: the id in {column!r} is {kind_of_value(value)}.",
         "Give every row an id, or rename that column: ids are then made from positions.",
     )
 
 
-def _encodable(text: str) -> bool:
+def is_encodable(text: str) -> bool:
     """False for the lone surrogates that JSON's escapes can write and no tokenizer can read."""
     try:
         text.encode()
@@ -240,7 +265,8 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def _kind(value: object) -> str:
+def kind_of_value(value: object) -> str:
+    """What a value is that cannot be meant, in words."""
     if value is None:
         return "missing"
     if isinstance(value, str):

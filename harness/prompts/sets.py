@@ -16,9 +16,18 @@ from harness.records import Prompt, PromptSet
 def digest(prompts: Sequence[Prompt]) -> str:
     """Sha256 of a set: the canonical JSON of [id, text, reference, scorer] of each prompt in stored order.
 
+    Where a prompt has a second text, an image or a sound, its list is longer by two: [..., second text, sha256 of what
+    the image's or the sound's file holds], null for what it has not. Names and paths of files are left out: the same
+    files are the same set wherever they lie.
+
     Kind and level are left out: they label a prompt for tables and change nothing that is measured.
     """
-    rows = [[prompt.prompt_id, prompt.text, prompt.reference, prompt.scorer] for prompt in prompts]
+    rows: list[list[str | None]] = []
+    for prompt in prompts:
+        row = [prompt.prompt_id, prompt.text, prompt.reference, prompt.scorer]
+        if prompt.text_pair is not None or prompt.media is not None:
+            row += [prompt.text_pair, None if prompt.media is None else prompt.media.sha256]
+        rows.append(row)
     canonical = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

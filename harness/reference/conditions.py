@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
-from harness.records import Board, Cell, EngineFacts, RunManifest, Sampling, Summary
+from harness.records import Board, Cell, EngineFacts, ModeSummary, RunManifest, Sampling, Summary
 
 AS_PUBLISHED = "as published"
 """The precision in which a checkpoint's weights are published, whichever it is."""
 MEASURED = "measured"
 OWN_LIMIT = "the board's own"
 TEXT = "text"
-"""What is generated, from text: all that this program measures so far."""
+"""As a task: a language model continues text, with or without thinking."""
+BEFORE_THE_QUERY, IN_THE_FIGURE = "before the query", "in the figure"
+"""Where the work on an input is that is not the model's: decoding, resizing, tokenizing."""
 MODELS_OWN = "the model's own"
 """Sampling by the model's own generation config."""
 
@@ -42,6 +44,14 @@ class Conditions:
     sampling: str | None = None
     prompts: str | None = None
     number_of_prompts: int | None = None
+    preprocessing: str | None = None
+    resolution: str | None = None
+    steps: int | None = None
+
+
+OF_OTHER_TASKS = {"preprocessing", "resolution", "steps"}
+"""Fields that say nothing of text."""
+DIFFUSERS = "diffusers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +78,14 @@ def contrast(ours: Conditions, theirs: Conditions) -> Contrast:
     """Every condition in which the two differ.
 
     What they do not state cannot differ and is listed apart. What they state and we do not know does differ: nobody
-    can say that it was the same.
+    can say that it was the same. Of a task that is not text, what neither side has, such as a cap of tokens, is no
+    condition.
     """
     differences, unstated = [], []
     for field in fields(Conditions):
         own, other = getattr(ours, field.name), getattr(theirs, field.name)
+        if own is None and other is None and (ours.task != TEXT or field.name in OF_OTHER_TASKS):
+            continue
         name = field.name.replace("_", " ").replace("gpu", "GPU")
         if other is None:
             unstated.append(name)
@@ -96,7 +109,7 @@ def conditions_of(summary: Summary, manifest: RunManifest | None, mode: str) -> 
     boards = _boards(engine, manifest)
     kinds = sorted({_gpu(board) for board in boards or ()})
     answered = {each.mode: each.n_queries - each.n_failed for each in summary.modes}
-    return Conditions(
+    found = Conditions(
         model=model_of(cell, mode),
         energy=_energy(summary),
         boundary=summary.headline.value,
@@ -115,6 +128,41 @@ def conditions_of(summary: Summary, manifest: RunManifest | None, mode: str) -> 
         prompts=cell.prompt_set,
         number_of_prompts=answered.get(mode),
     )
+    asked = next(each for each in summary.modes if each.mode == mode)
+    return found if cell.task is None else _of_task(found, cell.task, cell, engine, asked)
+
+
+def task_words(task: str | None) -> str:
+    """A task as a condition says it: `image generation`; None is text."""
+    return TEXT if task is None else task.replace("-", " ")
+
+
+def _of_task(found: Conditions, task: str, cell: Cell, engine: EngineFacts | None, mode: ModeSummary) -> Conditions:
+    """Those of a task that is not text: no modes, no tokens where it writes none, an image's size and steps."""
+    libraries = {} if engine is None else engine.libraries
+    writes = cell.max_new_tokens > 0
+    steps = mode.sizes.get("denoising_steps")
+    if DIFFUSERS in libraries:
+        found = replace(found, engine=DIFFUSERS, engine_version=libraries[DIFFUSERS])
+    return replace(
+        found,
+        task=task_words(task),
+        mode=None,
+        token_cap=found.token_cap if writes else None,
+        fewest_tokens=None,
+        sampling=found.sampling if writes else None,
+        preprocessing=BEFORE_THE_QUERY,
+        resolution=_resolution(cell, mode.sizes.get("output_pixels")),
+        steps=None if steps is None else round(steps),
+    )
+
+
+def _resolution(cell: Cell, n_pixels: float | None) -> str | None:
+    """Of the images that were made, as it was asked for; otherwise by how many pixels one has on average."""
+    width, height = cell.task_options.get("width"), cell.task_options.get("height")
+    if width and height:
+        return f"{width}x{height}"
+    return None if n_pixels is None else f"{n_pixels / 1e6:.3g} megapixels"
 
 
 def _energy(summary: Summary) -> str:
@@ -202,9 +250,20 @@ def _one_of(separator: str) -> Callable[[str, str], bool]:
     return lambda ours, theirs: bool({*ours.split(separator)} & {*theirs.split(separator)})
 
 
+def _same_resolution(ours: str, theirs: str) -> bool:
+    """By the number of pixels, because one side may know no more."""
+    return _megapixels(ours) == _megapixels(theirs)
+
+
+def _megapixels(resolution: str) -> str:
+    width, times, height = resolution.partition("x")
+    return f"{int(width) * int(height) / 1e6:.3g}" if times and height.isdigit() else resolution.partition(" ")[0]
+
+
 _SAME: Mapping[str, Callable[[str, str], bool]] = {
     "gpu": _same_gpu,
     "precision": _one_of(", "),
     "mode": _one_of(" or "),
+    "resolution": _same_resolution,
 }
 """Conditions that are alike without being equal as text."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from harness.records import Estimate, ModeSummary
@@ -14,6 +14,8 @@ from harness.reference.rows import PublishedRow, Quantity, Status
 TOLERANCE = 0.1
 """Relative. ML.ENERGY's own duplicates differ by 5 to 19 %, AI Energy Score's reasoning rows are one run of 10 sampled
 prompts without an interval: published tables of this kind do not support a tighter one."""
+
+IMAGES = "image-generation"
 
 
 class Verdict(StrEnum):
@@ -74,9 +76,16 @@ def matches(
         rows: Of one table.
         tolerance: Relative; see `verdict_of`.
     """
-    found = [_match(ours, estimates, row, tolerance) for row in rows if same_model(ours.model, row.model)]
+    found = [_match(ours, estimates, row, tolerance) for row in rows if _is_of(ours.model, row)]
     shown = [match for match in found if match.row.status is not Status.REPEATED]
     return tuple(sorted(shown, key=lambda match: _distance(ours, match)))
+
+
+def _is_of(ours: str | None, row: PublishedRow) -> bool:
+    """Whether a row is of our model. One that is named without its owner is of that name exactly, and of no family."""
+    if not row.names:
+        return same_model(ours, row.model)
+    return ours is not None and ours.rpartition("/")[2].lower() in {name.lower() for name in row.names}
 
 
 def same_model(ours: str | None, theirs: str) -> bool:
@@ -90,13 +99,14 @@ def same_model(ours: str | None, theirs: str) -> bool:
     return name == other or name.startswith(f"{other}-")
 
 
-def estimates_of(mode: ModeSummary) -> dict[Quantity, Estimate]:
-    """A mode's figures in the quantities that tables publish."""
-    return {
+def estimates_of(mode: ModeSummary, task: str | None = None) -> dict[Quantity, Estimate]:
+    """A mode's figures in the quantities that tables publish. A query of image generation makes one image."""
+    found = {
         Quantity.WH_PER_1000: mode.energy_wh_per_1000,
         Quantity.J_PER_QUERY: mode.energy_j,
         Quantity.J_PER_OUTPUT_TOKEN: mode.energy_per_output_token_j,
     }
+    return {**found, Quantity.J_PER_ITEM: mode.energy_j} if task == IMAGES else found
 
 
 def outer_interval(estimate: Estimate) -> tuple[float, float] | None:
@@ -133,7 +143,8 @@ def _distance(ours: Conditions, match: ReferenceMatch) -> tuple[int, bool, float
 def _match(
     ours: Conditions, estimates: Mapping[Quantity, Estimate], row: PublishedRow, tolerance: float
 ) -> ReferenceMatch:
-    found = contrast(ours, row.conditions)
+    named_so = replace(row.conditions, model=ours.model) if row.names else row.conditions
+    found = contrast(ours, named_so)
     comparable = not found.differences and row.sound
     figures = []
     for quantity, theirs in row.values.items():

@@ -29,7 +29,7 @@ PROMPTS = {
 N_PROMPTS = {"gpqa": 198, "lm-arena-chat": 1024, "sourcegraph-fim": 1024, "image-chat": 1024, "video-chat": 512}
 """Unique ones; larger batches ask them several times."""
 CAPS = {"gpqa": 32768, "lm-arena-chat": 4096, "sourcegraph-fim": 2048, "image-chat": 4096, "video-chat": 4096}
-GENERATION = {"text-to-image": "image", "text-to-video": "video"}
+GENERATION = {"text-to-image": "image generation", "text-to-video": "video generation"}
 TASKS = {"image-chat": "text about an image", "video-chat": "text about a video", **GENERATION}
 GPUS = {"H100": "H100 80GB HBM3", "B200": "B200"}
 
@@ -81,6 +81,8 @@ def _conditions(row: dict[str, str]) -> Conditions:
         sampling=None if generation else SAMPLING,
         prompts=PROMPTS[task],
         number_of_prompts=N_PROMPTS.get(task),
+        resolution=row["resolution"] or None,
+        steps=int(row["steps"]) if row["steps"] else None,
     )
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.errors import UnknownName
 from harness.records import Estimate, ModeSummary, PairedCheckpoint, RunManifest, Summary
 from harness.reference.aies import RELEASES, aies_rows
 from harness.reference.ceiling import Ceiling, ceilings
-from harness.reference.conditions import Conditions, conditions_of
+from harness.reference.conditions import TEXT, Conditions, conditions_of, task_words
 from harness.reference.matching import TOLERANCE, ReferenceMatch, estimates_of, matches
 from harness.reference.mlenergy import mlenergy_rows
 from harness.reference.rows import PublishedRow, Quantity
@@ -26,12 +27,26 @@ AIES_CAUTIONS = (
     "Energy may be of idle GPUs beside the one that worked, or lack some that did; class C does not state how many.",
     "Its v1 configuration asks for random weights; 10 forced tokens should cost the same with them (inferred).",
 )
+AIES_TASK_CAUTIONS = (
+    "Its rows of other tasks are of February 2025, and not all of them could be read.",
+    "Its documentation asks for ten runs; the tool that was released does one, and no spread is published.",
+    "Work on an input before the model's own (resizing, tokenizing) is in its figure, and not in a query here.",
+    "Most of its v1 configurations ask for random weights, which cost the same where the work is fixed (inferred).",
+)
+MLENERGY_TASK_CAUTIONS = (
+    "Where it published a cell twice, the two differ by 5 to 19 %.",
+    "Rows of one image on several GPUs are left out of the list: how an image was spread over them is not stated.",
+)
 MLENERGY_CAUTIONS = (
     "No row of text is below batch 8: nothing here checks single queries, except for a ceiling.",
     "Its joules per request are joules per token times the mean length, not measured apart.",
     "Where it published a cell twice, the two differ by 5 to 19 %.",
     "Thinking and not thinking were measured on different prompts, caps and batches.",
 )
+
+
+TASK_CAUTIONS = {"aies": AIES_TASK_CAUTIONS, "mlenergy": MLENERGY_TASK_CAUTIONS}
+"""Of runs of a task that is not text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +61,11 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModeReference:
-    """One mode beside the table. `matches` have no difference; `others` are of the same model, nearest first."""
+    """One mode beside the table. `matches` have no difference; `others` are of the same model, nearest first.
+
+    `of_task` is what was published of the task with one input at a time on one GPU, whatever the model, the least
+    energy first; of text it is empty: there the rows are too many, and the model's own are what counts.
+    """
 
     mode: str
     own: Conditions
@@ -56,6 +75,7 @@ class ModeReference:
     ceilings: tuple[Ceiling, ...]
     rating: StarRating | None
     sentence: str
+    of_task: tuple[PublishedRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +113,17 @@ def reference_report(summary: Summary, manifest: RunManifest | None, table: Tabl
         UnknownName: There is no such table.
     """
     published = table_named(table)
+    if summary.cell.task is not None:
+        has_rows = any(row.conditions.task == task_words(summary.cell.task) for row in published.rows)
+        published = replace(published, cautions=TASK_CAUTIONS[published.name] if has_rows else ())
     modes = tuple(_mode(summary, manifest, published, mode) for mode in summary.modes)
     return ReferenceReport(table=published, modes=modes, tolerance=TOLERANCE)
 
 
 def _mode(summary: Summary, manifest: RunManifest | None, table: Table, mode: ModeSummary) -> ModeReference:
     own = conditions_of(summary, manifest, mode.mode)
-    estimates = estimates_of(mode)
+    estimates = estimates_of(mode, summary.cell.task)
+    of_task = () if summary.cell.task is None else rows_of_task(table, own)
     found = matches(own, estimates, table.rows)
     alike = tuple(match for match in found if match.matches)
     return ModeReference(
@@ -110,8 +134,40 @@ def _mode(summary: Summary, manifest: RunManifest | None, table: Table, mode: Mo
         others=tuple(match for match in found if not match.matches),
         ceilings=ceilings(own, estimates[Quantity.J_PER_OUTPUT_TOKEN], table.rows),
         rating=_rating(own, estimates, manifest, summary.cell.pair) if table.name == "aies" else None,
-        sentence=_sentence(own, alike, found, table),
+        sentence=_sentence(own, alike, found, table) + _of_task(own, of_task, table),
+        of_task=of_task,
     )
+
+
+def rows_of_task(table: Table, own: Conditions) -> tuple[PublishedRow, ...]:
+    """What was published of a task with one input at a time on one GPU, the least energy first."""
+    rows = [
+        row
+        for row in table.rows
+        if row.sound
+        and (row.conditions.task, row.conditions.batch_size, row.conditions.number_of_gpus) == (own.task, 1, 1)
+    ]
+    return tuple(sorted(rows, key=lambda row: next(iter(row.values.values()))))
+
+
+def _of_task(own: Conditions, rows: Sequence[PublishedRow], table: Table) -> str:
+    """What was published of a task at all, in a sentence; of text nothing is said."""
+    if own.task == TEXT:
+        return ""
+    if not rows:
+        return f" Of {own.task} no row of {table.title} could be read."
+    least, most = rows[0], rows[-1]
+    n_models = len({row.model for row in rows})
+    if n_models == 1:
+        return f" Of {own.task} it has one model, at one input at a time: {_published(least)}."
+    return (
+        f" Of {own.task} it has {n_models} models, at one input at a time: {_published(least)} to {_published(most)}."
+    )
+
+
+def _published(row: PublishedRow) -> str:
+    quantity, value = next(iter(row.values.items()))
+    return f"{value:,.4g} {quantity} ({row.model}, {row.conditions.gpu})"
 
 
 def _rating(

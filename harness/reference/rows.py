@@ -58,6 +58,8 @@ class PublishedRow:
     class_: str | None = None
     stars: int | None = None
     """As published with it; None: not read."""
+    names: tuple[str, ...] = ()
+    """What the model is called without its owner, where the publisher leaves that out; empty: as `conditions` says."""
 
     @property
     def sound(self) -> bool:

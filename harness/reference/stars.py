@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from harness.errors import UsageError
 from harness.records import Estimate
 from harness.reference.aies import N_PROMPTS, RELEASES, TEXT_GENERATION, aies_rows
-from harness.reference.conditions import OWN_LIMIT, Conditions, contrast
+from harness.reference.conditions import OWN_LIMIT, TEXT, Conditions, contrast
 from harness.reference.matching import outer_interval, same_model
 from harness.reference.rows import Quantity
 
@@ -94,7 +94,7 @@ def class_of(model: str | None, n_parameters: int | None) -> str | None:
 
 
 def star_rating(ours: Conditions, energy: Estimate, release: str, *, n_parameters: int | None = None) -> StarRating:
-    """Stars of a run of text generation at a release; refused off its protocol or off its hardware.
+    """Stars of a run of text generation at a release; refused off its protocol, off its hardware, and of other tasks.
 
     Args:
         ours: Conditions of the mode.
@@ -102,6 +102,8 @@ def star_rating(ours: Conditions, energy: Estimate, release: str, *, n_parameter
         release: `v1` (February 2025) or `v2` (to December 2025).
         n_parameters: Of the model, where the leaderboard does not list it.
     """
+    if ours.task != TEXT:
+        return _without_scale(release, ours.task or "this task")
     class_ = class_of(ours.model, n_parameters)
     refused = _refusals(ours, energy, release, class_)
     if refused or class_ is None or energy.value is None:
@@ -137,6 +139,15 @@ def star_rating(ours: Conditions, energy: Estimate, release: str, *, n_parameter
             f"class {class_}, {len(values)} models).{outside}"
         ),
     )
+
+
+def _without_scale(release: str, task: str) -> StarRating:
+    """Of a task of which the row with the most energy is not known, so that nobody can say where its stars end.
+
+    Three published stars of image generation bound its greatest row between 1,471 and 1,899 Wh; none is so high here.
+    """
+    reason = f"the scale of {task} is not known, because not all of AI Energy Score's rows of it could be read"
+    return StarRating(stars=None, release=release, class_=None, refused=(reason,), sentence=f"No stars: {reason}.")
 
 
 def _refusals(ours: Conditions, energy: Estimate, release: str, class_: str | None) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ Only what may share an axis is set on one: the same boundary, and measured or es
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.records import ModeSummary, Summary
 from harness.report.compared import not_as_called
@@ -14,6 +15,7 @@ from harness.report.numbers import ends_of, unit_for, value_of
 from harness.report.panel import Bars, Grid, Panel, Scale, ends
 from harness.report.study_bars import in_order, split_bar
 from harness.report.study_charts import front_of
+from harness.report.task.words import column_name
 from harness.report.wording import joules_label, models
 
 
@@ -34,7 +36,7 @@ def across_panels(sides: Sequence[tuple[str, Summary]]) -> tuple[Panel, ...]:
     values = [(m.duration_s if estimated else m.energy_j).value for _, summary in kept for m in summary.modes]
     measure = Measure(estimated, unit_for(values, "s" if estimated else "J"))
     named = [
-        (f"{name} {mode.mode}", mode, index)
+        (_named(name, summary, mode), mode, index)
         for index, (name, summary) in enumerate(kept)
         for mode in summary.modes
         if mode.mode not in not_as_called(summary)
@@ -51,10 +53,13 @@ def _bars(sides: Sequence[tuple[str, Summary]], measure: Measure) -> Panel | Non
     ]
     if not known:
         return None
-    everything = [(name, mode) for name, _, modes in known for mode in modes]
+    everything = [(_named(name, summary, mode), mode) for name, summary, modes in known for mode in modes]
     scale = Scale(low=0.0, high=1.04 * max(ends([measure.mean(mode) for _, mode in everything])))
     bars = tuple(
-        split_bar(mode, measure, scale, index, f"{name}: {models(summary.cell)}" if mode is modes[0] else "")
+        replace(
+            split_bar(mode, measure, scale, index, f"{name}: {models(summary.cell)}" if mode is modes[0] else ""),
+            label=column_name(summary.cell, mode.mode),
+        )
         for index, (name, summary, modes) in enumerate(known)
         for mode in modes
     )
@@ -75,7 +80,7 @@ def _bars(sides: Sequence[tuple[str, Summary]], measure: Measure) -> Panel | Non
         grid=Grid(
             columns=("", f"{measure.unit.name} of a mean query", "95 % over prompts"),
             rows=tuple(
-                (f"{name} {mode.mode}", value_of(measure.mean(mode)), ends_of(measure.mean(mode)) or "unknown")
+                (name, value_of(measure.mean(mode)), ends_of(measure.mean(mode)) or "unknown")
                 for name, mode in everything
             ),
         ),
@@ -84,4 +89,9 @@ def _bars(sides: Sequence[tuple[str, Summary]], measure: Measure) -> Panel | Non
 
 def _words(one: tuple[str, ModeSummary], measure: Measure) -> str:
     name, mode = one
-    return f"{name} {mode.mode} ({value_of(measure.mean(mode))} {measure.unit.name})"
+    return f"{name} ({value_of(measure.mean(mode))} {measure.unit.name})"
+
+
+def _named(name: str, summary: Summary, mode: ModeSummary) -> str:
+    """`A on`; of a task only its letter."""
+    return " ".join(filter(None, (name, column_name(summary.cell, mode.mode))))

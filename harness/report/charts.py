@@ -12,6 +12,7 @@ from harness.report.numbers import Unit, digits, percent, signed, unit_for, valu
 from harness.report.panel import Grid, Json, Panel
 from harness.report.serving.flying import Flying, flying_chart
 from harness.report.study import law_words
+from harness.report.task.words import column_name
 from harness.report.trace import SessionPower, Trace, thinned
 from harness.report.wording import METHOD, joules_label
 
@@ -25,6 +26,7 @@ N_CORNERS = 24
 SERVING = "serving"
 """The name of the intervals that are a load's blocks."""
 POWER_CAPTION = "What each metered device drew, in W, since the session began; a query is a band in its mode's colour."
+TASK_CAPTION = "What each metered device drew, in W, since the session began; a query is a band."
 LOAD_CAPTION = (
     "What each metered device drew, in W, and how many queries were in flight, since the session began. "
     "A block of one mode is shaded in its colour, and its steady state darker."
@@ -73,16 +75,24 @@ def power_panel(
     estimated = any(trace.method is Method.ESTIMATED for trace in traces)
     watts = joules_label(summary, "W")
     idle = [] if summary.power_idle_w.value is None else [("idle", "", "", value_of(summary.power_idle_w))]
+    task = summary.cell.task
+    if task is not None:  # its one mode has no name: its queries are called what they are
+        charts = [{**chart, "modes": [task.replace("-", " ")]} for chart in charts]
     return Panel(
         name="power",
         title="Power over time, estimated" if estimated else "Power over time",
-        caption=LOAD_CAPTION if loads else POWER_CAPTION,
+        caption=TASK_CAPTION if task is not None else LOAD_CAPTION if loads else POWER_CAPTION,
         chart=charts,
         grid=Grid(
             columns=("", "queries", "s per query", f"{watts} while it lasts"),
             rows=(
                 *(
-                    (mode.mode, f"{mode.n_queries:,}", value_of(mode.duration_s), digits(mode.power_w))
+                    (
+                        column_name(summary.cell, mode.mode) or "queries",
+                        f"{mode.n_queries:,}",
+                        value_of(mode.duration_s),
+                        digits(mode.power_w),
+                    )
                     for mode in summary.modes
                 ),
                 *idle,

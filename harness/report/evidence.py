@@ -106,6 +106,7 @@ def evidence_of(
     trails_of: TrailSource | None,
     n_most: int = N_QUERIES_MOST,
     flying: Sequence[Flying] = (),
+    task: str | None = None,
 ) -> PageEvidence:
     """The readings around some queries, ready for the page's script.
 
@@ -116,6 +117,7 @@ def evidence_of(
         trails_of: Reads the readings; None: they are not at hand, and a query opens to its figures alone.
         n_most: Queries that may be in it.
         flying: Of a cell under load: who was in flight with whom.
+        task: Of the cell; None: text.
 
     Returns:
         `queries` by name; `columns` and `common` hold what they share.
@@ -124,7 +126,13 @@ def evidence_of(
     chosen = [by_name[name] for name in dict.fromkeys((*first, *by_name)) if name in by_name][:n_most]
     trails = {} if trails_of is None else trails_of(chosen)
     accounts = [
-        account_of(query, headline, trails.get((query.prompt_id, query.mode), ()), company=company_of(flying, query))
+        account_of(
+            query,
+            headline,
+            trails.get((query.prompt_id, query.mode), ()),
+            company=company_of(flying, query),
+            task=task,
+        )
         for query in chosen
     ]
     common = _common([device for account in accounts for device in account.devices])

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.analysis.serving.serving import SERVER, is_under_load, load_words
-from harness.records import EngineFacts, Estimate, RunManifest, SamplerStats, ServerFacts, Site, Summary
+from harness.records import EngineFacts, Estimate, RunManifest, SamplerStats, ServerFacts, Summary
 from harness.report.numbers import digits, half_width
 from harness.report.serving.sections import weights_words
+from harness.report.task.sections import task_line
 from harness.report.wording import BOUNDARY, METHOD, estimated_words
 
 BYTES_PER_GIB = 2**30
@@ -47,7 +48,7 @@ def facts_of(
     load = [*([] if server is None else _server(server)), *(_load(summary) if is_under_load(summary.cell) else [])]
     groups += [("Server and load" if server else "Load", load)] if load else []
     if manifest is not None:
-        groups += [("Site", _site(manifest.site, summary.site_id)), ("Run", _run(manifest))]
+        groups += [("Site", _site(manifest, summary.site_id)), ("Run", _run(manifest))]
     return tuple(
         FactGroup(title=title, facts=tuple(Fact(label=label, text=text) for label, text in facts if text))
         for title, facts in groups
@@ -102,11 +103,13 @@ def _cell(summary: Summary, manifest: RunManifest | None) -> list[tuple[str, str
     if pair is not None:
         engine = None if manifest is None else manifest.engine_of_pair
         facts += _checkpoint(f" in {', '.join(pair.modes)}", pair.model, pair.source, pair.revision, engine)
+    cap = f", at most {cell.max_new_tokens:,} new tokens" if cell.task is None or cell.max_new_tokens else ""
     return [
+        *([] if cell.task is None else [("Task", task_line(summary))]),
         *facts,
         ("Precision asked for", "" if served else ", ".join(filter(None, (cell.dtype, cell.quantization)))),
         ("Prompt set", f"{cell.prompt_set}, sha256 {cell.prompt_set_sha256[:16]}…"),
-        ("Protocol", f"{cell.protocol}, at most {cell.max_new_tokens:,} new tokens, seed {cell.seed}"),
+        ("Protocol", f"{cell.protocol}{cap}, seed {cell.seed}"),
         ("Output lengths", "" if cell.lengths is None else f"recorded before and forced, sha256 {cell.lengths[:16]}…"),
         ("Cell", cell.cell_id),
     ]
@@ -158,7 +161,8 @@ def _load(summary: Summary) -> list[tuple[str, str]]:
     ]
 
 
-def _site(site: Site, site_id: str) -> list[tuple[str, str]]:
+def _site(manifest: RunManifest, site_id: str) -> list[tuple[str, str]]:
+    site, libraries = manifest.site, manifest.engine.libraries
     boards = ", ".join(board.name for board in site.boards)
     versions: Sequence[str] = [
         f"{name} {site.packages[name]}" for name in ("torch", "transformers") if name in site.packages
@@ -167,7 +171,7 @@ def _site(site: Site, site_id: str) -> list[tuple[str, str]]:
         ("Boards", boards or "none"),
         ("Driver", ", ".join(filter(None, (site.driver, site.cuda and f"CUDA {site.cuda}")))),
         ("CPU", f"{site.cpu}, {site.n_cpu_cores} cores, {site.memory_bytes / BYTES_PER_GIB:.0f} GiB"),
-        ("Software", ", ".join((f"Python {site.python}", *versions))),
+        ("Software", ", ".join((f"Python {site.python}", *versions, *map(" ".join, libraries.items())))),
         ("Platform", site.platform),
         ("Container", site.container or ""),
         ("Site", site_id),

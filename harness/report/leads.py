@@ -11,16 +11,22 @@ from harness.report.page import Lead
 from harness.report.receipt import headline_of, notices_of, study_caption
 from harness.report.study import Compared, columns_of, law_table, study_tables, two_phase_table
 from harness.report.table import in_short
+from harness.report.task.sections import task_line
 from harness.report.wording import energy_source, subject
 
 
 def subjects_lead(sides: Sequence[tuple[str, Summary]]) -> Lead:
     """The letters, and what stands behind each."""
     notes = tuple(
-        f"{label}: {subject(summary)}, {summary.cell.prompt_set}, {energy_source(summary)} (run {summary.run_id})"
+        f"{label}: {_task(summary)}{subject(summary)}, {summary.cell.prompt_set}, {energy_source(summary)} "
+        f"(run {summary.run_id})"
         for label, summary in sides
     )
     return Lead(title="What is compared", notes=notes, panels=across_panels(sides))
+
+
+def _task(summary: Summary) -> str:
+    return "" if summary.cell.task is None else f"{task_line(summary)}, "
 
 
 def modes_lead(title: str, summary: Summary) -> Lead:
@@ -60,6 +66,7 @@ def match_lead(
     differences: Sequence[str],
     refusal: str | None,
     notes: Sequence[str] = (),
+    task: str | None = None,
 ) -> Lead:
     """One cell over another, a column per mode.
 
@@ -70,20 +77,26 @@ def match_lead(
         differences: Conditions in which the two differ, each as it is to be read.
         refusal: Why there is no comparison.
         notes: To add.
+        task: Of both cells; it has one mode, which is not named. None: text.
     """
     above, below = labels
-    title = f"{above} over {below}, the same prompts in the same mode"
+    title = f"{above} over {below}, the same prompts{' in the same mode' if task is None else ''}"
     if refusal is not None:
         return Lead(title=title, notes=(f"Not compared. {refusal}",))
     named = "; ".join(differences)
     differ = f"They differ in: {named}." if named else "They differ in nothing that is recorded: this is a repeat."
     columns = [
-        Compared(column=mode, comparison=comparison, estimated=estimated, apart=True)
+        Compared(
+            column=mode if task is None else f"{above} over {below}",
+            comparison=comparison,
+            estimated=estimated,
+            apart=True,
+        )
         for mode, comparison in comparisons.items()
     ]
     said = tuple(
         Answer(
-            question=mode,
+            question=mode if task is None else COSTS,
             text=invalid_words(comparison) or cost_words(comparison, above, below, estimated=estimated),
         )
         for mode, comparison in comparisons.items()

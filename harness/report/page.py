@@ -30,7 +30,7 @@ from harness.report.numbers import UNKNOWN, digits, duration, half_width
 from harness.report.panel import Panel
 from harness.report.raw_data import raw_data
 from harness.report.receipt import Receipt, receipt_of
-from harness.report.rows import Row
+from harness.report.rows import WIDE, Row
 from harness.report.savings import stopping_panel, two_phase_panel
 from harness.report.serving.flying import Flying
 from harness.report.serving.panels import serving_panels
@@ -38,6 +38,9 @@ from harness.report.spread import spread_panel
 from harness.report.study_bars import factors_panel, split_panel
 from harness.report.study_charts import front_panel, lengths_panel, pairs_panel
 from harness.report.table import Table
+from harness.report.task.failed import FailedInput, failed_inputs
+from harness.report.task.lines import answer_of, cells_of, columns_of
+from harness.report.task.panels import size_panels
 from harness.report.trace import Trace
 from harness.report.wording import joules_label, models
 
@@ -130,6 +133,12 @@ class Part:
     """More columns of the list, where queries were served."""
     n_queries: int
     footprint: Lead | None
+    task_columns: tuple[str, ...] = ()
+    """Of a task, the columns of the list between a query's input and its answer; it names no modes."""
+    failed: tuple[FailedInput, ...] = ()
+    """Of a task, the inputs that were not measured."""
+    example: str = "MODE/PROMPT_ID"
+    """What to put for one query in a command."""
 
 
 def render_page(cells: Sequence[PageCell], *, title: str | None = None, leads: Sequence[Lead] = ()) -> str:
@@ -156,6 +165,7 @@ def render_page(cells: Sequence[PageCell], *, title: str | None = None, leads: S
             "study_script": "study.js",
             "evidence_script": "evidence.js",
             "data_script": "data.js",
+            "task_style": "task.css",
             "script": "page.js",
         }.items()
     }
@@ -250,7 +260,7 @@ def _part(anchor: str, link: str, cell: PageCell, n_opened: int) -> Part:
     ]
     power = power_panel(summary, cell.traces, drawn, cell.intervals, modes, cell.flying)
     study = _study(cell, drawn)
-    receipt = receipt_of(summary)
+    receipt = receipt_of(summary, cell.queries)
     headline = None if summary.two_phase is not None else summary.comparison
     listed = sorted(cell.queries, key=lambda each: (each.prompt_index, modes.index(each.mode)))
     figures = {(query.prompt_id, query.mode): query for query, _ in drawn}
@@ -258,8 +268,12 @@ def _part(anchor: str, link: str, cell: PageCell, n_opened: int) -> Part:
     is_whole = cell.n_queries is None  # some of the queries explain no figure of all of them
     whole = Evidence(summary=summary, figures=by_prompt, intervals=cell.intervals)
     behind = behind_lines(receipt, explanations_of(whole) if is_whole else {})
-    evidence = evidence_of(listed, summary.headline, names_behind(behind), cell.trails_of, n_opened, cell.flying)
+    evidence = evidence_of(
+        listed, summary.headline, names_behind(behind), cell.trails_of, n_opened, cell.flying, summary.cell.task
+    )
     n_queries = len(listed) if cell.n_queries is None else cell.n_queries
+    is_task = summary.cell.task is not None
+    task_columns = columns_of(listed[:N_QUERIES_LISTED], joules_label(summary)) if is_task else ()
     raw = raw_data(summary, [(each, figures.get((each.prompt_id, each.mode))) for each in listed], n_queries)
     return Part(
         anchor=anchor,
@@ -269,7 +283,10 @@ def _part(anchor: str, link: str, cell: PageCell, n_opened: int) -> Part:
         summary=summary,
         receipt=receipt,
         behind=behind,
-        column=_widest([row for section in receipt.sections for row in section.rows], len(receipt.modes)),
+        column=_widest(
+            [row for part in receipt.sections for row in part.rows if not (is_task and row.kind in WIDE)],
+            len(receipt.modes),
+        ),
         evidence=script_json(evidence),
         n_left_out=n_queries - len(evidence["queries"]),
         raw=script_json(raw),
@@ -281,16 +298,24 @@ def _part(anchor: str, link: str, cell: PageCell, n_opened: int) -> Part:
         joules=joules_label(summary),
         facts=cell.facts,
         command=cell.command,
-        lines=tuple(_line(query, figures.get((query.prompt_id, query.mode))) for query in listed[:N_QUERIES_LISTED]),
+        lines=tuple(
+            _line(query, figures.get((query.prompt_id, query.mode)), task_columns)
+            for query in listed[:N_QUERIES_LISTED]
+        ),
         served_columns=SERVED_COLUMNS if any(map(_is_served, listed[:N_QUERIES_LISTED])) else (),
         n_queries=n_queries,
         footprint=cell.footprint,
+        task_columns=task_columns,
+        failed=failed_inputs(listed) if is_task else (),
+        example=f"{'MODE' if not is_task else modes[0]}/PROMPT_ID",
     )
 
 
 def _study(cell: PageCell, drawn: Sequence[tuple[QueryFigures, float]]) -> tuple[Panel, ...]:
     """The panels between the receipt and the power, in the order of the questions that they answer."""
     summary = cell.summary
+    if summary.cell.task is not None:
+        return _of_task(cell, [query for query, _ in drawn])
     scatter = scatter_panel(summary, drawn, [mode.mode for mode in summary.modes])
     lengths = lengths_panel(summary, _thinking(cell, drawn))
     if summary.two_phase is not None:  # the measured queries were chosen for their lengths: they compare nothing
@@ -312,6 +337,18 @@ def _study(cell: PageCell, drawn: Sequence[tuple[QueryFigures, float]]) -> tuple
     return tuple(panel for panel in panels if panel is not None)
 
 
+def _of_task(cell: PageCell, queries: Sequence[QueryFigures]) -> tuple[Panel, ...]:
+    """The panels of a task: its phases, how unequal its queries are, and what its sizes cost."""
+    summary, measure = cell.summary, measure_of(cell.summary)
+    panels = [
+        split_panel(summary, measure),
+        _of_some(spread_panel(summary, queries, measure), cell, len(queries)),
+        *size_panels(summary, queries, measure),
+        stopping_panel(summary.stopping) if summary.stopping else None,
+    ]
+    return tuple(panel for panel in panels if panel is not None)
+
+
 def _widest(rows: Sequence[Row], n_modes: int) -> int:
     """Of the figures that stand in a mode's own column, and of the modes' names as far as they are not long."""
     return max((len(cell) for row in rows if len(row.cells) == n_modes for cell in row.cells), default=0)
@@ -329,7 +366,7 @@ def _thinking(cell: PageCell, drawn: Sequence[tuple[QueryFigures, float]]) -> di
     """Thinking tokens by mode: of the batched queries in a two-phase run, otherwise of those measured one by one."""
     n_thinking: dict[str, list[int]] = {}
     if cell.summary.two_phase is not None:
-        counts = [(each.mode, each.output.sizes.get(THINKING_TOKENS)) for each in cell.lengths if each.output]
+        counts = [(each.mode, each.output.n_tokens(THINKING_TOKENS)) for each in cell.lengths if each.output]
     else:
         counts = [(query.mode, query.n_thinking_tokens) for query, _ in drawn]
     for mode, count in counts:
@@ -349,16 +386,20 @@ def barcode(cell_id: str) -> tuple[tuple[int, int], ...]:
     return tuple(bars)
 
 
-def _line(query: QueryRecord, figures: QueryFigures | None) -> QueryLine:
+def _line(query: QueryRecord, figures: QueryFigures | None, task_columns: Sequence[str]) -> QueryLine:
     text = "" if query.output is None or query.output.text is None else " ".join(query.output.text.split())
     shown = text if len(text) <= N_CHARACTERS_SHOWN else f"…{text[-N_CHARACTERS_SHOWN:]}"
+    if task_columns:
+        shown = answer_of(query, N_CHARACTERS_SHOWN)
     codes = dict.fromkeys(
         finding.code.value for finding in (*query.findings, *(each for one in query.readings for each in one.findings))
     )
     return QueryLine(
         prompt_id=query.prompt_id,
         mode=query.mode,
-        cells=(*_cells(query, figures), *_served_cells(query)),
+        cells=cells_of(query, figures, task_columns)
+        if task_columns
+        else (*_cells(query, figures), *_served_cells(query)),
         answer=shown,
         doubts=", ".join(codes),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from harness.analysis.measured import QueryFigures, phase_names
 from harness.records import QueryRecord, Summary
@@ -29,15 +31,20 @@ def raw_data(summary: Summary, figures: Sequence[tuple[QueryRecord, QueryFigures
     """
     phases = phase_names([each.phases_j for _, each in figures if each is not None and each.phases_j])
     word = "energy_estimated" if summary.estimated else "energy"
+    own = _Own.of(summary, figures)
     columns = [
         *("run_id", "cell_id", "session", "prompt_id", "prompt_index", "mode", "time_start_s", "duration_s"),
         *(f"{word}_j", f"{word}_half_width_j", f"{word}_net_j", *(f"{word}_{name}_j" for name in phases)),
-        *("prompt_tokens", "thinking_tokens", "answer_tokens", "output_tokens", "correct", "cut", "failed", "findings"),
+        *own.sizes,
+        *("correct", *own.values, "cut", "failed", "findings"),
     ]
     served = any(query.service is not None for query, _ in figures[:N_QUERIES_MOST])
     columns += SERVED if served else ()
     constant: list[Cell] = [summary.run_id, summary.cell.cell_id]
-    rows = [[*_row(query, own, phases), *(_served(query) if served else ())] for query, own in figures[:N_QUERIES_MOST]]
+    rows = [
+        [*_row(query, each, phases, own), *(_served(query) if served else ())]
+        for query, each in figures[:N_QUERIES_MOST]
+    ]
     return {
         "name": f"{summary.run_id}-{summary.cell.cell_id}",
         "columns": columns,
@@ -48,7 +55,29 @@ def raw_data(summary: Summary, figures: Sequence[tuple[QueryRecord, QueryFigures
     }
 
 
-def _row(query: QueryRecord, own: QueryFigures | None, phases: Sequence[str]) -> list[Cell]:
+TOKENS = ("prompt_tokens", "thinking_tokens", "answer_tokens", "output_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """The columns that a cell has beside those that all have: its sizes, and what its scorer found."""
+
+    sizes: tuple[str, ...]
+    values: tuple[str, ...]
+
+    @classmethod
+    def of(cls, summary: Summary, figures: Sequence[tuple[QueryRecord, QueryFigures | None]]) -> Self:
+        """Text has all kinds of tokens; a task the sizes of its queries, and the single numbers of their scores."""
+        if summary.cell.task is None:
+            return cls(TOKENS, ())
+        outputs = [query.output for query, _ in figures if query.output is not None]
+        scores = [query.score for query, _ in figures if query.score is not None]
+        sizes = dict.fromkeys(name for output in outputs for name in output.sizes)
+        values = [name for score in scores for name, value in score.values.items() if not isinstance(value, tuple)]
+        return cls(tuple(sizes), tuple(dict.fromkeys(values)))
+
+
+def _row(query: QueryRecord, own: QueryFigures | None, phases: Sequence[str], columns: _Own) -> list[Cell]:
     codes = dict.fromkeys(
         finding.code.value for finding in (*query.findings, *(each for one in query.readings for each in one.findings))
     )
@@ -56,12 +85,17 @@ def _row(query: QueryRecord, own: QueryFigures | None, phases: Sequence[str]) ->
     span: list[Cell] = [_short(query.time_start_s), _short(query.duration_s)]
     found = " ".join(codes)
     if own is None:
-        return [*where, *span, *([None] * (3 + len(phases) + 4)), None, None, True, found]
+        n_unknown = 3 + len(phases) + len(columns.sizes) + 1 + len(columns.values)
+        return [*where, *span, *([None] * n_unknown), None, True, found]
     parts = own.phases_j or {}
     energies = [own.energy_j, own.energy_half_width_j, None if own.net is None else own.net.energy_j]
     energies += [parts.get(name, 0.0) if own.phases_j is not None else None for name in phases]
-    tokens = [own.n_prompt_tokens, own.n_thinking_tokens, own.n_answer_tokens, own.n_output_tokens]
-    return [*where, *span, *map(_short, energies), *tokens, own.correct, own.cut, False, found]
+    tokens = (own.n_prompt_tokens, own.n_thinking_tokens, own.n_answer_tokens, own.n_output_tokens)
+    sizes = dict(own.sizes) | dict(zip(TOKENS, tokens, strict=True))
+    values = [own.values.get(name) for name in columns.values]
+    numbers = [None if value is None or isinstance(value, tuple) else _short(value) for value in values]
+    kept = [sizes.get(name) for name in columns.sizes]
+    return [*where, *span, *map(_short, energies), *kept, own.correct, *numbers, own.cut, False, found]
 
 
 SERVED = (

@@ -7,10 +7,11 @@ The typical query is the mean one: its phases add up to its total, which no medi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.records import Estimate, FindingCode, ModeSummary, Summary, TwoPhase
+from harness.analysis.measured import phase_names
+from harness.records import Estimate, FindingCode, ModeSummary, QueryRecord, Summary, TwoPhase
 from harness.report.beside import beside_lines
 from harness.report.compared import invalid_words, listed, reasons, whole
 from harness.report.numbers import (
@@ -37,10 +38,12 @@ from harness.report.study_sections import (
     two_phase_sections,
 )
 from harness.report.table import Table, scored_only, table_of
+from harness.report.task.failed import failed_inputs, task_doubts
+from harness.report.task.sections import task_headline, task_lines, task_sections
+from harness.report.task.words import column_name, random_weights
 from harness.report.wording import Doubt, doubts, energy_source, estimated_words, joules_label, n_asked, subject
 from harness.units import J_PER_KWH, J_PER_WH
 
-PHASE_ORDER = ("prefill", "thinking", "answer")
 CLOSURE = 1e-3
 """Items are listed only where they add up to their total within this fraction."""
 N_QUERIES_PRICED = 1000
@@ -70,19 +73,26 @@ class Receipt:
     estimated: bool
 
 
-def receipt_of(summary: Summary) -> Receipt:
+def receipt_of(summary: Summary, queries: Iterable[QueryRecord] = ()) -> Receipt:
     """The receipt of a summary. Joules are gross, in the run's headline boundary.
 
     Of a two-phase run only the two-phase figures are on it: the few queries that were measured one by one were chosen
     for their lengths, and their mean is of nothing.
+
+    Args:
+        summary: Of the cell.
+        queries: Of a task, to name the inputs that were not measured; read only if there are any.
     """
-    modes = tuple(mode.mode for mode in summary.modes)
+    modes = tuple(column_name(summary.cell, mode.mode) for mode in summary.modes)
     if summary.two_phase is not None:
         sections = list(two_phase_sections(summary.two_phase, modes))
     else:
         sections = [*_seconds(summary), _joules(summary)] if summary.estimated else _measured_joules(summary)
         sections += serving_sections(summary)
-        sections += [_tokens(summary), *comparison_sections(summary), *_answers(summary)]
+        if summary.cell.task is not None:
+            sections += task_sections(summary)
+        else:
+            sections += [_tokens(summary), *comparison_sections(summary), *_answers(summary)]
     sections += [stopping_section(summary.stopping)] if summary.stopping is not None else []
     sections += _beside(summary)
     several = len(summary.comparisons) > 1 and summary.two_phase is None
@@ -98,9 +108,17 @@ def receipt_of(summary: Summary) -> Receipt:
         study=study_tables(columns_of(summary)) if several else (),
         study_caption=study_caption(summary),
         notices=notices_of(summary),
-        doubts=doubts(summary.findings),
+        doubts=_doubts(summary, queries),
         estimated=summary.estimated,
     )
+
+
+def _doubts(summary: Summary, queries: Iterable[QueryRecord]) -> tuple[Doubt, ...]:
+    """What to know before it is quoted; of a task the inputs that could not be measured by name."""
+    if summary.cell.task is None:
+        return doubts(summary.findings)
+    any_failed = any(mode.n_failed for mode in summary.modes)
+    return task_doubts(summary, failed_inputs(queries) if any_failed else ())
 
 
 def _lines(summary: Summary) -> tuple[str, ...]:
@@ -108,7 +126,7 @@ def _lines(summary: Summary) -> tuple[str, ...]:
     n_measured = min((mode.n_queries for mode in summary.modes), default=0)
     n_planned = summary.n_prompts_planned
     count = f"{n_measured:,} of {n_planned:,}" if n_measured < n_planned else f"{n_planned:,}"
-    prompts = f"{count} prompts of {summary.cell.prompt_set}"
+    prompts = f"{count} {'prompts' if summary.cell.task is None else 'inputs'} of {summary.cell.prompt_set}"
     typical = "for a typical query: the mean of those answered"
     if summary.cell.overlaps:
         typical = "for a typical query: the mean share of those answered, ramp and drain included"
@@ -116,7 +134,7 @@ def _lines(summary: Summary) -> tuple[str, ...]:
         prompts = f"two-phase: {summary.two_phase.n_prompts:,} prompts of {summary.cell.prompt_set}"
         typical = "for a typical query: its token count, times an energy law"
     return (
-        subject(summary),
+        *((subject(summary),) if summary.cell.task is None else task_lines(summary, subject(summary))),
         f"{prompts}, each in {n_modes} modes" if n_modes > 1 else prompts,
         *([n_asked(summary.two_phase)] if summary.two_phase is not None and n_asked(summary.two_phase) else []),
         *_protocol(summary),
@@ -146,7 +164,7 @@ def _protocol(summary: Summary) -> list[str]:
 def notices_of(summary: Summary) -> tuple[str, ...]:
     """What does not hold, in words: comparisons whose switch did nothing, a two-phase figure off its law.
 
-    And modes that are not what they are called, as far as that is not said yet.
+    And modes that are not what they are called, as far as that is not said yet; and weights that are random.
     """
     notices = [words for each in summary.comparisons if (words := invalid_words(each))]
     said = [finding for each in summary.comparisons for finding in each.invalid]
@@ -163,6 +181,8 @@ def notices_of(summary: Summary) -> tuple[str, ...]:
         for fault in summary.faults
         if fault.finding not in said
     ]
+    untrained = random_weights(summary)
+    notices += [] if untrained is None else [reasons([untrained])]
     return tuple(notices)
 
 
@@ -177,7 +197,7 @@ def _joules(summary: Summary) -> Section:
     modes = summary.modes
     values = [mode.energy_j.value for mode in modes]
     unit = unit_for(values, "J")
-    phases = _phase_names([mode.phases_j for mode in modes])
+    phases = phase_names([mode.phases_j for mode in modes])
     columns = [
         _column(unit.estimate(mode.energy_j), {k: unit.of(v) for k, v in mode.phases_j.items()}, phases)
         for mode in modes
@@ -202,7 +222,7 @@ def _seconds(summary: Summary) -> list[Section]:
     """What an estimated receipt leads with: the seconds were measured."""
     unit = unit_for([mode.duration_s.value for mode in summary.modes], "s")
     estimates = [unit.estimate(mode.duration_s) for mode in summary.modes]
-    phases = _phase_names([mode.phases_s for mode in summary.modes])
+    phases = phase_names([mode.phases_s for mode in summary.modes])
     columns = [
         _column(estimate, {name: unit.of(value) for name, value in mode.phases_s.items()}, phases)
         for estimate, mode in zip(estimates, summary.modes, strict=True)
@@ -226,14 +246,6 @@ def _part(label: str, summary: Summary, figure: str, cells: Sequence[str]) -> Ro
 def behind(modes: Sequence[ModeSummary], figure: str) -> tuple[str, ...]:
     """The names of one figure of every mode."""
     return tuple(f"{mode.mode}.{figure}" for mode in modes)
-
-
-def _phase_names(phases: Sequence[Mapping[str, float]]) -> list[str]:
-    """Every phase once, in the order of a query; a mode without thinking must not move thinking to the end."""
-    return sorted(
-        dict.fromkeys(name for each in phases for name in each),
-        key=lambda name: PHASE_ORDER.index(name) if name in PHASE_ORDER else len(PHASE_ORDER),
-    )
 
 
 def _column(total: Estimate, phases: dict[str, float], names: Sequence[str]) -> list[str]:
@@ -366,7 +378,9 @@ def _beside(summary: Summary) -> list[Section]:
 
 
 def headline_of(summary: Summary) -> str:
-    """The answer in one or two sentences; empty where nothing was compared."""
+    """The answer in one or two sentences; empty where nothing was compared. Of a task what a query takes."""
+    if summary.cell.task is not None and len(summary.modes) == 1:
+        return f"{task_headline(summary)} {_stopped(summary)}".rstrip()
     if summary.two_phase is not None:
         return _two_phase_headline(summary.two_phase)
     comparison = summary.comparison

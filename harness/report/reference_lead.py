@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from harness.reference.conditions import MEASURED, TEXT
 from harness.reference.matching import ReferenceMatch
 from harness.reference.report import ModeReference, ReferenceReport
 from harness.report.compared import Answer, listed
@@ -14,6 +15,8 @@ from harness.report.table import Figure, Table, TableRow
 N_OTHERS_SHOWN = 3
 """Rows of the same model under other conditions; the nearest come first."""
 COLUMNS = ("ours", "theirs", "verdict")
+PUBLISHED = ("published",)
+THIS_RUN = "this run, for the order of size only"
 
 
 def reference_lead(label: str, report: ReferenceReport) -> Lead:
@@ -28,20 +31,26 @@ def reference_lead(label: str, report: ReferenceReport) -> Lead:
     said: dict[tuple[str, str], list[str]] = {}
     for mode in report.modes:
         for what, text in _answers(mode):
-            said.setdefault((what, text), []).append(mode.mode)
+            said.setdefault((what, text), []).append(_called(mode))
     return Lead(
         title=f"{name} the rows of {report.table.title}",
         answers=tuple(Answer(question=f"{listed(modes)}{what}", text=text) for (what, text), modes in said.items()),
         tables=tuple(table for mode in report.modes for table in _tables(mode)),
-        notes=(f"Tolerance: {report.tolerance:.0%} besides our interval. {cautions}",),
+        notes=(f"Tolerance: {report.tolerance:.0%} besides our interval. {cautions}".rstrip(),),
     )
+
+
+def _called(mode: ModeReference) -> str:
+    """The mode; of a task that is not text, which has only one, the task."""
+    return mode.mode if mode.own.task in (None, TEXT) else str(mode.own.task)
 
 
 def _answers(mode: ModeReference) -> Iterator[tuple[str, str]]:
     """(what it is about, the answer); modes of which the same is said share it."""
     yield "", mode.sentence
     if mode.others:
-        yield ": the same model under other conditions", " ".join(_differing(mode.others))
+        unstated = _unstated(mode) if mode.own.task != TEXT else ()
+        yield ": the same model under other conditions", " ".join((*_differing(mode.others), *unstated))
     for ceiling in mode.ceilings:
         yield ": ceiling", ceiling.sentence
     if mode.rating is not None:
@@ -64,6 +73,12 @@ def _differing(others: Sequence[ReferenceMatch]) -> Iterator[str]:
         yield f"And {len(others) - len(shown)} more."
 
 
+def _unstated(mode: ModeReference) -> Iterator[str]:
+    """What the nearest row does not say of itself; there it may differ, too."""
+    if mode.others[0].unstated:
+        yield f"Not stated there: {', '.join(mode.others[0].unstated)}."
+
+
 def _name(match: ReferenceMatch) -> str:
     conditions = match.row.conditions
     batch = None if conditions.batch_size is None else f"batch {conditions.batch_size}"
@@ -72,11 +87,28 @@ def _name(match: ReferenceMatch) -> str:
 
 def _tables(mode: ModeReference) -> Iterator[Table]:
     """Our figures beside those of the rows that match, then beside the nearest that do not."""
-    parts = ((f"{mode.mode}: rows that match", mode.matches), (f"{mode.mode}: nearest rows", mode.others))
+    name = _called(mode)
+    parts = ((f"{name}: rows that match", mode.matches), (f"{name}: nearest rows", mode.others))
     for caption, found in parts:
         rows = [row for match in found[:N_OTHERS_SHOWN] for row in _rows(match)]
         if rows:
             yield Table(caption=caption, modes=COLUMNS, rows=tuple(rows))
+    if mode.of_task:
+        rows = list(_of_task(mode))
+        yield Table(caption=f"{mode.own.task}: what was published, of any model", modes=PUBLISHED, rows=tuple(rows))
+
+
+def _of_task(mode: ModeReference) -> Iterator[TableRow]:
+    """Every row of the task, least energy first, and before them ours in the same quantity where it was measured."""
+    quantity = next(iter(mode.of_task[0].values))
+    own = mode.estimates.get(quantity)
+    if own is not None and own.value is not None and mode.own.energy == MEASURED:
+        yield TableRow(label=f"{THIS_RUN}, {quantity}", figures=(Figure(value=digits(own.value)),))
+    for row in mode.of_task:
+        conditions = row.conditions
+        steps = None if conditions.steps is None else f"{conditions.steps} steps"
+        where = ", ".join(filter(None, (conditions.gpu, conditions.precision, conditions.resolution, steps)))
+        yield TableRow(label=f"{row.model}, {quantity}, {where}", figures=(Figure(value=digits(row.values[quantity])),))
 
 
 def _rows(match: ReferenceMatch) -> Sequence[TableRow]:

@@ -16,6 +16,9 @@ class Kind(StrEnum):
     WIDE_TOTAL = "wide_total"
 
 
+WIDE = (Kind.WIDE, Kind.WIDE_TOTAL)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """A label and a printed figure per mode, or one for all."""

@@ -13,6 +13,7 @@ from harness.report.compared import listed
 from harness.report.measure import Measure
 from harness.report.numbers import digits, percent
 from harness.report.panel import Bar, Bars, Grid, Panel, Scale
+from harness.report.task.words import column_name
 from harness.report.wording import joules_label
 
 N_BINS = 36
@@ -22,6 +23,8 @@ N_LEAST = 3
 """Queries of a mode below which there is nothing to spread."""
 DEAREST = 0.1
 QUANTILES = ((0.0, "least"), (0.25, "a quarter at most"), (0.5, "half at most"), (0.75, "three quarters at most"))
+
+_HILL = "how many take so much, each mode to its own height"
 
 Values = npt.NDArray[np.float64]
 
@@ -40,7 +43,7 @@ def spread_panel(summary: Summary, queries: Sequence[QueryFigures], measure: Mea
         if value:  # a query that took nothing at all has no place on an axis of logs
             taken.setdefault(query.mode, []).append(value)
     shown = [
-        (index, mode.mode, np.sort(taken[mode.mode]))
+        (index, column_name(summary.cell, mode.mode), np.sort(taken[mode.mode]))
         for index, mode in enumerate(summary.modes)
         if len(taken.get(mode.mode, ())) >= N_LEAST
     ]
@@ -55,7 +58,7 @@ def spread_panel(summary: Summary, queries: Sequence[QueryFigures], measure: Mea
         for (index, mode, values), count in zip(shown, counts, strict=True)
     )
     axis = f"{measure.axis}, of a query{' (logarithmic)' if scale.log else ''}"
-    dearest = [f"{percent(_dearest(values))} in {mode}" for _, mode, values in shown if len(values) >= 1 / DEAREST]
+    dearest = [f"{percent(_dearest(values))}{_in(mode)}" for _, mode, values in shown if len(values) >= 1 / DEAREST]
     what = "longest" if measure.estimated else "dearest"
     return Panel(
         name="spread",
@@ -67,7 +70,7 @@ def spread_panel(summary: Summary, queries: Sequence[QueryFigures], measure: Mea
                 axis=axis,
                 ticks=scale.ticks(),
                 keys=(
-                    ("how many take so much, each mode to its own height", "hill"),
+                    (_HILL if summary.cell.task is None else "how many take so much", "hill"),
                     ("the middle half, split at the middle query; the mark is the mean", "quartiles"),
                 ),
             ),
@@ -141,7 +144,12 @@ def _dearest(values: Values) -> float:
 def _words(shown: Sequence[tuple[str, Values]], measure: Measure) -> str:
     halves = [
         f"between {digits(float(np.quantile(values, 0.25)))} and {digits(float(np.quantile(values, 0.75)))} "
-        f"{measure.unit.name} in {mode}"
+        f"{measure.unit.name}{_in(mode)}"
         for mode, values in shown
     ]
     return f"The middle half of the queries takes {', '.join(halves)}."
+
+
+def _in(mode: str) -> str:
+    """In which mode; a task's has no name."""
+    return f" in {mode}" if mode else ""

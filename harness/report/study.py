@@ -56,13 +56,19 @@ def study_tables(columns: Sequence[Compared]) -> tuple[Table, ...]:
     what = "seconds" if all(each.estimated for each in columns) else "joules"
     parts = (
         (COSTS, _costs(columns)),
-        (f"{WHY}: more tokens, or dearer tokens", _why(columns, what)),
+        (_why_title(columns), _why(columns, what)),
         (BUYS, _buys(columns)),
         (REAL, _real(columns)),
     )
     modes = tuple(each.column for each in columns)
     tables = [Table(caption=title, modes=modes, rows=tuple(filter(_says, rows))) for title, rows in parts]
     return tuple(table for table in tables if table.rows)
+
+
+def _why_title(columns: Sequence[Compared]) -> str:
+    """Tokens explain nothing where a task writes none: then only its phases do."""
+    counted = any(each.comparison.tokens.value is not None or each.comparison.invalid for each in columns)
+    return f"{WHY}: more tokens, or dearer tokens" if counted else WHY
 
 
 def split(comparison: Comparison, unit: Unit | None = None) -> tuple[Unit, list[tuple[str, str]], str] | None:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.records import Comparison, Estimate, ModeSummary, Summary
+from harness.analysis.measured import phase_names
+from harness.records import Cell, Comparison, Estimate, ModeSummary, Summary
 from harness.report.compared import listed
 from harness.report.measure import Measure
 from harness.report.numbers import (
@@ -20,8 +21,9 @@ from harness.report.numbers import (
     value_of,
 )
 from harness.report.panel import Bar, Bars, Grid, Panel, Scale, Span, ends, in_brackets
-from harness.report.receipt import CLOSURE, PHASE_ORDER, decimals_of_total
+from harness.report.receipt import CLOSURE, decimals_of_total
 from harness.report.study import split
+from harness.report.task.words import column_name, in_mode
 
 
 def factors_panel(summary: Summary, comparisons: Sequence[Comparison], measure: Measure) -> Panel | None:
@@ -62,21 +64,26 @@ def factors_panel(summary: Summary, comparisons: Sequence[Comparison], measure: 
 
 
 def split_panel(summary: Summary, measure: Measure) -> Panel | None:
-    """Each mode's mean query as prefill, thinking and answer."""
+    """Each mode's mean query as prefill, thinking and answer; of a task as its phases, where it has several."""
     modes = [mode for mode in summary.modes if measure.mean(mode).value]
-    if not modes:
+    is_whole = summary.cell.task is not None and all(len(measure.phases(mode)) < 2 for mode in modes)
+    if not modes or is_whole:
         return None
     scale = Scale(low=0.0, high=1.04 * max(ends([measure.mean(mode) for mode in modes])))
     names = in_order(name for mode in modes for name in measure.phases(mode))
     position = {mode.mode: index for index, mode in enumerate(summary.modes)}
-    bars = tuple(split_bar(mode, measure, scale, position[mode.mode]) for mode in modes)
-    columns = [_query_column(mode, measure) for mode in modes]
+    cell = summary.cell
+    bars = tuple(
+        replace(split_bar(mode, measure, scale, position[mode.mode]), label=column_name(cell, mode.mode))
+        for mode in modes
+    )
+    columns = [_query_column(mode, measure, column_name(cell, mode.mode)) for mode in modes]
     if not measure.estimated:
         columns += [column for each in summary.comparisons if (column := _difference_column(each)) is not None]
     return Panel(
         name="split",
         title=f"Where the {measure.noun} go",
-        caption=_split_words(modes, measure),
+        caption=_split_words(cell, modes, measure),
         bars=(
             Bars(
                 bars=bars,
@@ -152,10 +159,7 @@ def _dearer(ratio: float, measure: Measure) -> str:
 
 def in_order(names: Iterable[str]) -> list[str]:
     """Phases in the order of a query."""
-    return sorted(
-        dict.fromkeys(names),
-        key=lambda name: PHASE_ORDER.index(name) if name in PHASE_ORDER else len(PHASE_ORDER),
-    )
+    return phase_names([dict.fromkeys(names)])
 
 
 def _closed(mode: ModeSummary, measure: Measure) -> dict[str, float]:
@@ -185,11 +189,11 @@ class _Column:
     otherwise: str
 
 
-def _query_column(mode: ModeSummary, measure: Measure) -> _Column:
-    """One mode's mean query."""
+def _query_column(mode: ModeSummary, measure: Measure, name: str) -> _Column:
+    """One mode's mean query, under its name."""
     printed, total = _printed(mode, measure)
     return _Column(
-        heading=f"{mode.mode}, {measure.unit.name}",
+        heading=", ".join(filter(None, (name, measure.unit.name))),
         parts=printed,
         total=in_brackets(total, ends_of(measure.mean(mode))),
         otherwise="–" if printed else UNKNOWN,
@@ -235,8 +239,8 @@ def split_bar(mode: ModeSummary, measure: Measure, scale: Scale, position: int, 
     )
 
 
-def _split_words(modes: Sequence[ModeSummary], measure: Measure) -> str:
-    totals = [f"{value_of(measure.mean(mode))} {measure.unit.name} in {mode.mode}" for mode in modes]
+def _split_words(cell: Cell, modes: Sequence[ModeSummary], measure: Measure) -> str:
+    totals = [f"{value_of(measure.mean(mode))} {measure.unit.name}{in_mode(cell, mode.mode)}" for mode in modes]
     words = f"A mean query takes {listed(totals)}"
     most = max(modes, key=lambda mode: measure.mean(mode).value or 0.0)
     phases = _closed(most, measure)
@@ -244,6 +248,7 @@ def _split_words(modes: Sequence[ModeSummary], measure: Measure) -> str:
         return f"{words}."
     name = max(phases, key=lambda each: phases[each])
     where = {"answer": "the answer", "prefill": "reading the prompt"}.get(name, name)
+    where = where if cell.task is None else f"the phase {name}"
     share = phases[name] / math.fsum(phases.values())
     return f"{words}; {f'in {most.mode}, ' if len(modes) > 1 else ''}{percent(share)} of it is {where}."
 

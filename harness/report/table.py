@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from harness.records import Estimate, ModeSummary, Summary
 from harness.report.numbers import UNKNOWN, Unit, digits, ends_of, unit_for, value_of
+from harness.report.task.law import shown_laws
+from harness.report.task.quality import metric_words
+from harness.report.task.words import column_name, random_weights
 from harness.report.wording import joules_label, tokens_label
 
 PERCENT = Unit(name="%", size=0.01)
@@ -42,6 +45,8 @@ class Table:
 
 def table_of(summary: Summary) -> Table:
     """The table of a summary; where joules are estimated, seconds lead."""
+    if summary.cell.task is not None:
+        return _of_task(summary)
     energy = [
         _estimates(summary, "per query", "J", lambda mode: mode.energy_j),
         _estimates(summary, "per output token", "J", lambda mode: mode.energy_per_output_token_j),
@@ -73,6 +78,38 @@ def table_of(summary: Summary) -> Table:
     return Table(
         caption=caption,
         modes=tuple(mode.mode for mode in summary.modes),
+        rows=tuple(ordered),
+    )
+
+
+def _of_task(summary: Summary) -> Table:
+    """The table of a task: what a query takes, what its size costs, how good the answers are."""
+    energy = [
+        _estimates(summary, "per query", "J", lambda mode: mode.energy_j),
+        _estimates(summary, "per 1,000 queries", "Wh", lambda mode: mode.energy_wh_per_1000),
+    ]
+    time = [_seconds_per_query(summary)]
+    for mode in summary.modes[:1]:
+        for shown in shown_laws(mode.size_laws, estimated=summary.estimated):
+            unit = unit_for([shown.per_unit.value], shown.base)
+            row = TableRow(label=f"{unit.name} per {shown.law.unit}", figures=(_figure(unit.estimate(shown.per_unit)),))
+            (time if summary.estimated else energy).append(row)
+    counts = [_row(summary, "queries", _queries)]
+    if random_weights(summary) is None:
+        counts += [
+            TableRow(label=metric_words(each.metric), figures=(_figure(each.figure),))
+            for mode in summary.modes[:1]
+            for each in mode.quality
+            if each.figure.value is not None
+        ]
+    if any(mode.n_cut for mode in summary.modes):
+        counts.append(_row(summary, "cut by the token cap", _cut))
+    power = _row(summary, f"{joules_label(summary, 'W')} while answering", _power)
+    powers = [power] if any(mode.power_w is not None for mode in summary.modes) else []
+    ordered = [*time, *counts, *energy] if summary.estimated else [*counts, *energy, *time, *powers]
+    return Table(
+        caption="Each figure is a mean or a total over all queries; below it, the 95 % interval over prompts.",
+        modes=tuple(column_name(summary.cell, mode.mode) for mode in summary.modes),
         rows=tuple(ordered),
     )
 

@@ -5,12 +5,9 @@ rich drops the colours where the output is piped or `NO_COLOR` is set.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -20,36 +17,22 @@ from rich.rule import Rule
 from rich.table import Table as Grid
 from rich.text import Text
 
+from harness.report.console import PatientConsole as PatientConsole
+from harness.report.console import shown as shown
 from harness.report.receipt import Receipt
-from harness.report.rows import Kind, Row, Section
+from harness.report.rows import WIDE, Kind, Row, Section
 from harness.report.table import Figure, Table
 from harness.report.wording import Doubt
 
 WIDTH_RECEIPT = 72
 WIDTH_TEXT = 100
 STYLES = {Kind.ITEM: "", Kind.TOTAL: "bold", Kind.DETAIL: "dim", Kind.WIDE: "", Kind.WIDE_TOTAL: "bold"}
-WIDE = (Kind.WIDE, Kind.WIDE_TOTAL)
 WIDTH_LABEL = 17
 WIDTH_MODE = 16
 WIDTH_MODE_LEAST = 8
 """A narrower column would break its numbers: then the modes go below each other, some at a time."""
 WIDTH_FRAME = 6
 """The receipt's border and padding."""
-
-
-class PatientConsole(Console):
-    """A console whose reader may leave (`| head`): what is measured goes on, and the exit code stays what it is.
-
-    Brackets are brackets: in a name or a path they are no markup, of which an unclosed one would be an error.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"markup": False, **options})
-
-    def on_broken_pipe(self) -> None:
-        """Print nothing more, anywhere."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +67,7 @@ def print_receipt(
         console.print(shown(receipt.headline, style="bold"), width=min(console.width, WIDTH_TEXT))
     console.print()
     console.print(
-        table_grid(receipt.table, console.width),
+        table_grid(receipt.table, console.width, has_header=any(receipt.table.modes)),
         shown(receipt.table.caption, style="dim"),
         width=min(console.width, WIDTH_TEXT),
     )
@@ -221,8 +204,3 @@ def _hanging(mark: str, text: Text) -> RenderableType:
     grid.add_column(overflow="fold")
     grid.add_row(shown(mark), text)
     return grid
-
-
-def shown(text: str, **style: Any) -> Text:
-    """Text as it stands: no markup is read in it, and no control character of a name reaches the terminal."""
-    return Text("".join(char if char.isprintable() else " " for char in text), **style)

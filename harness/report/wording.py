@@ -100,6 +100,8 @@ def subject(summary: Summary) -> str:
     """The model, or both checkpoints of a pair, and how it is executed, in one line."""
     cell = summary.cell
     precision = cell.dtype if cell.quantization in ("", "none") else f"{cell.dtype}, {cell.quantization}"
+    if cell.task is not None:
+        return f"{cell.model} ({precision}) on {cell.engine.device}"
     if cell.engine.name == SERVER:  # what it executes is the server's, and not the cell's to say
         return f"{models(cell)} by a server, {load_words(cell)}"
     named = f"{cell.model} ({precision})" if cell.pair is None else f"{models(cell)}, {precision}"

@@ -1,6 +1,9 @@
 """Scorers by name, and the user's own. A prompt names its scorer; None there means that it is not scored.
 
 numeric, choice, exact, contains, math     those that ship with the package
+label, detections                          is the class right; how well were a picture's objects found
+words                                      how many words of a transcript are wrong
+extractive, rouge, similarity              an answer out of a passage; a summary; how alike two sentences are
 FILE.py:FUNCTION                           a function of the user's own (own.py)
 """
 
@@ -12,13 +15,31 @@ from types import MappingProxyType
 from harness.errors import UnknownName
 from harness.protocols import Scorer
 from harness.scoring.choice import Choice
+from harness.scoring.detections import Detections
 from harness.scoring.equivalence import Equivalence
 from harness.scoring.exact import Contains, Exact
+from harness.scoring.extractive import Extractive
+from harness.scoring.label import Label
 from harness.scoring.numeric import Numeric
 from harness.scoring.own import OwnScorer, is_own
+from harness.scoring.rouge import Rouge
+from harness.scoring.similarity import Similarity
+from harness.scoring.words import Words
 
 SCORERS: Mapping[str, Callable[[], Scorer]] = MappingProxyType(
-    {"numeric": Numeric, "choice": Choice, "exact": Exact, "contains": Contains, "math": Equivalence}
+    {
+        "numeric": Numeric,
+        "choice": Choice,
+        "exact": Exact,
+        "contains": Contains,
+        "math": Equivalence,
+        "label": Label,
+        "detections": Detections,
+        "words": Words,
+        "extractive": Extractive,
+        "rouge": Rouge,
+        "similarity": Similarity,
+    }
 )
 
 ELSEWHERE = " Or a function of your own: FILE.py:FUNCTION."

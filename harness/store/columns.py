@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness.errors import SchemaError
 from harness.records import (
     SCHEMA_VERSION,
     IntervalColumns,
@@ -134,13 +135,28 @@ def _of_records(
     fields = [record.model_dump(mode="json") for record in records]
     schema = schemas.INTERVAL
     if slim is slim_queries:
-        outputs = [each["output"] for each in fields if each["output"] is not None]
-        schema = schemas.query(
-            tuple(dict.fromkeys((*schemas.SIZES, *(name for each in outputs for name in each["sizes"]))))
-        )
+        sizes = _types([each["output"]["sizes"] for each in fields if each["output"] is not None])
+        values = _types([each["score"]["values"] for each in fields if each["score"] is not None])
+        schema = schemas.query(sizes, values)
     starts = [line_starts(place, block) for place, block in blocks(path, n_bytes)]
-    table = pa.Table.from_pylist(fields, schema=schema).combine_chunks()
+    try:
+        table = pa.Table.from_pylist(fields, schema=schema).combine_chunks()
+    except pa.ArrowException as error:
+        what = f"{path} has a value that is one number in some lines and a list in others: {error}"
+        raise SchemaError(what, "Restore it from a copy of the run.") from error
     return slim(table, np.concatenate(starts)[: len(fields)])
+
+
+def _types(found: Sequence[Mapping[str, object]]) -> dict[str, pa.DataType]:
+    """The types of what is found by name: a count only where all are whole."""
+    kinds: dict[str, set[type]] = {}
+    for each in found:
+        for name, value in each.items():
+            kinds.setdefault(name, set()).add(type(value))
+    return {
+        name: schemas.NUMBERS if list in own else schemas.COUNT if own == {int} else schemas.NUMBER
+        for name, own in kinds.items()
+    }
 
 
 def _state(path: Path, n_bytes: int) -> dict[str, str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from harness.records import (
     FindingColumns,
     IntervalColumns,
+    ListColumn,
     PhaseColumns,
     QueryColumns,
     ReadingColumns,
@@ -42,13 +44,58 @@ class _Texts:
         return TextColumn(codes=_joined(self.codes, np.int64), names=tuple(self.places))
 
 
+class _Numbers:
+    """Columns of numbers by name over all tables; unknown where a table has none of that name."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[FloatArray]] = {}
+        self._n = 0
+
+    def add(self, arrays: Mapping[str, pa.Array], n: int) -> None:
+        """Of a table of n rows."""
+        for name in dict.fromkeys((*self._parts, *arrays)):
+            before = [np.full(self._n, np.nan)] if self._n else []
+            numbers = _numbers(arrays[name]) if name in arrays else np.full(n, np.nan)
+            self._parts.setdefault(name, before).append(numbers)
+        self._n += n
+
+    def columns(self) -> dict[str, FloatArray]:
+        return {name: _joined(parts, np.float64) for name, parts in self._parts.items()}
+
+
+class _Lists:
+    """Columns of lists by name over all tables; no list where a table has none of that name."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, list[IntArray]] = {}
+        self._numbers: dict[str, list[FloatArray]] = {}
+        self._n = 0
+
+    def add(self, arrays: Mapping[str, pa.ListArray], n: int) -> None:
+        """Of a table of n rows."""
+        for name in dict.fromkeys((*self._counts, *arrays)):
+            before = [np.full(self._n, -1, dtype=np.int64)] if self._n else []
+            counts, numbers = np.full(n, -1, dtype=np.int64), np.zeros(0)
+            if name in arrays:
+                counts, numbers = _whole_numbers(pc.list_value_length(arrays[name])), _numbers(arrays[name].flatten())
+            self._counts.setdefault(name, before).append(counts)
+            self._numbers.setdefault(name, []).append(numbers)
+        self._n += n
+
+    def columns(self) -> dict[str, ListColumn]:
+        return {
+            name: ListColumn(counts=_joined(counts, np.int64), numbers=_joined(self._numbers[name], np.float64))
+            for name, counts in self._counts.items()
+        }
+
+
 class Columns:
     """Tables, one after the other, as columns."""
 
     def __init__(self) -> None:
         self._texts: dict[str, _Texts] = {}
         self._arrays: dict[str, list[Any]] = {}
-        self._sizes: dict[str, list[FloatArray]] = {}
+        self._sizes, self._values, self._lists = _Numbers(), _Numbers(), _Lists()
         self._n = 0
         self._n_readings = 0
 
@@ -56,7 +103,6 @@ class Columns:
         """Of tables by `slim_queries`."""
         for table in _each(tables):
             self._add_queries(table)
-        sizes = {name: _joined(parts, np.float64) for name, parts in self._sizes.items()}
         return QueryColumns(
             offset=self._array("line"),
             session=self._array("session"),
@@ -70,8 +116,11 @@ class Columns:
             thought=self._array("thought"),
             rendered=self._array("rendered"),
             text=self._array("text"),
-            sizes=sizes,
+            sizes=self._sizes.columns(),
             correct=self._array("correct"),
+            graded=self._array("graded", np.bool_),
+            values=self._values.columns(),
+            lists=self._lists.columns(),
             readings=self._readings(),
             phases=PhaseColumns(
                 reading=self._array("phases.reading"),
@@ -110,12 +159,14 @@ class Columns:
         self._arrays.setdefault("answered", []).append(_numpy(table["answered"]).astype(np.bool_))
         for name in ("thought", "correct"):
             self._arrays.setdefault(name, []).append(_whole_numbers(chunk(table, name)))
-        own = dict(zip((field.name for field in table["sizes"].type), chunk(table, "sizes").flatten(), strict=True))
-        for name in dict.fromkeys((*self._sizes, *own)):
-            before = [np.full(self._n, np.nan)] if self._n else []
-            missing = np.full(table.num_rows, np.nan)
-            counts = _numbers(own[name]) if name in own else missing
-            self._sizes.setdefault(name, before).append(counts)
+        n, has = table.num_rows, set(table.column_names)
+        graded = _numpy(table["graded"]).astype(np.bool_) if "graded" in has else np.zeros(n, dtype=np.bool_)
+        self._arrays.setdefault("graded", []).append(graded)
+        self._sizes.add(fields_of(chunk(table, "sizes")), n)
+        values = fields_of(chunk(table, "values")) if "values" in has else {}
+        is_list = {name: pa.types.is_list(each.type) for name, each in values.items()}
+        self._values.add({name: each for name, each in values.items() if not is_list[name]}, n)
+        self._lists.add({name: each for name, each in values.items() if is_list[name]}, n)
         findings = chunk(table, "findings")
         self._add_findings(findings, self._n + _owners(findings), None)
         self._add_readings(chunk(table, "readings"))

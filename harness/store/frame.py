@@ -18,7 +18,8 @@ def frame(cells: Iterable[tuple[str, Cell, str, QueryColumns]]) -> pd.DataFrame:
     """One row per query of (run id, cell, site id, queries of the cell at the site).
 
     Energies are sums over the devices of a boundary, missing where one of them is unknown. Estimates stand in columns
-    of their own (`host_energy_gross_estimated_j`). Columns carry their units.
+    of their own (`host_energy_gross_estimated_j`). Columns carry their units; those of a score's values begin with
+    `score_`. `task` is there where any cell has one, and missing where text was generated.
     """
     frames = [_frame(*each) for each in cells]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
@@ -41,9 +42,14 @@ def _frame(run_id: str, cell: Cell, site_id: str, queries: QueryColumns) -> pd.D
         "finish_reason": _texts(queries.finish_reason),
         "correct": queries.correct == 1 if correct is None else correct,
     }
+    if cell.task is not None:
+        columns["task"] = cell.task
     for name, counts in queries.sizes.items():
         if not np.isnan(counts).all():
-            columns[name] = counts if np.isnan(counts).any() else counts.astype(np.int64)
+            is_whole = bool((counts == np.round(counts)).all()) and not name.endswith("_s")
+            columns[name] = counts.astype(np.int64) if is_whole else counts
+    for name, values in queries.values.items():
+        columns[f"score_{name}"] = values
     for boundary in (Boundary.GPU_BOARD, Boundary.HOST):
         columns |= _energies(queries, boundary)
     columns["findings"] = _findings(queries)

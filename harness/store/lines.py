@@ -7,6 +7,8 @@ the file line by line, and know what is wrong and where.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from harness.records import SCHEMA_VERSION
-from harness.store.schemas import ONE_OF, REQUIRED
+from harness.store.schemas import COUNT, NUMBER, NUMBERS, ONE_OF, REQUIRED
 
 BLOCK_BYTES = 32 * 2**20
 PARSED_BYTES = 2 * 2**20
@@ -72,7 +74,7 @@ def parsed(block: bytes, n_lines: int, schema: pa.Schema) -> pa.Table:
     Args:
         block: Whole lines.
         n_lines: How many.
-        schema: Of a line; further counts may stand in `output.sizes`.
+        schema: Of a line; further numbers may stand in `output.sizes`, and any in `score.values`.
 
     Raises:
         NotPlain: It is not certain that the records would read the same.
@@ -96,6 +98,8 @@ def parsed(block: bytes, n_lines: int, schema: pa.Schema) -> pa.Table:
         _check(name, table[name].combine_chunks() if table[name].num_chunks != 1 else table[name].chunk(0))
     kind = "query" if "mode" in table.column_names else "interval"
     _check_known(table, (*REQUIRED[""], *REQUIRED[kind]))
+    if kind == "query":
+        _check_scores(table["score"].combine_chunks(), block)
     return table
 
 
@@ -104,17 +108,43 @@ def _check_types(found: pa.Schema, wanted: pa.Schema) -> None:
         raise NotPlain("unknown keys")
     for name in wanted.names:
         one, other = found.field(name).type, wanted.field(name).type
-        if one != other and not (name == "output" and _has_more_sizes(one, other)):
+        if one != other and not (name in MAY_HAVE_MORE and _has_more(one, other, *MAY_HAVE_MORE[name])):
             raise NotPlain(f"{name} has other keys or types")
 
 
-def _has_more_sizes(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether two types of an output differ in further counts only."""
+MAY_HAVE_MORE = {
+    "output": ("sizes", (COUNT, NUMBER)),
+    "score": ("values", (NUMBER, NUMBERS, pa.list_(pa.null()))),
+}
+"""Where keys may stand that no schema knows, and of which types; the last is of lists that are all empty."""
+
+
+def _has_more(found: pa.DataType, wanted: pa.DataType, within: str, types: tuple[pa.DataType, ...]) -> bool:
+    """Whether two types of a struct differ only in what a part of it has beside what is wanted."""
     own = {field.name: field.type for field in found}
     known = {field.name: field.type for field in wanted}
-    sizes, expected = own.pop("sizes"), known.pop("sizes")
-    counts = [field.type for field in sizes]
-    return own == known and len(counts) >= len(expected) and all(each == pa.int64() for each in counts)
+    parts, expected = ({field.name: field.type for field in each.pop(within)} for each in (own, known))
+    others = [kind for name, kind in parts.items() if name not in expected]
+    return own == known and parts.items() >= expected.items() and all(kind in types for kind in others)
+
+
+def _check_scores(scores: pa.StructArray, block: bytes) -> None:
+    """A key that is missing is null to Arrow: `correct` must be there, and what else is there must not be null.
+
+    A block of answers that are all right or wrong, without further values, is not looked through.
+    """
+    correct, _, values = scores.filter(scores.is_valid()).flatten()
+    if correct.null_count and len(_nulls("correct").findall(block)) != correct.null_count:
+        raise NotPlain("score without correct")
+    parts = dict(zip((field.name for field in values.type), values.flatten(), strict=True))
+    missing = [name for name, each in {"values": values, **parts}.items() if each.null_count]
+    if any(_nulls(name).search(block) for name in missing):
+        raise NotPlain("null in a score")
+
+
+def _nulls(key: str) -> re.Pattern[bytes]:
+    """Where a key stands with null."""
+    return re.compile(re.escape(json.dumps(key).encode()) + rb"\s*:\s*null")
 
 
 def _check(name: str, array: pa.Array) -> None:

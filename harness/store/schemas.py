@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import pyarrow as pa
 
 from harness.records import Attribution, Boundary, FindingCode, Method
 
 NUMBER, COUNT, TEXT, TRUTH = pa.float64(), pa.int64(), pa.string(), pa.bool_()
+NUMBERS = pa.list_(NUMBER)
+NOTHING: Mapping[str, pa.DataType] = MappingProxyType({})
 SIZES = ("prompt_tokens", "thinking_tokens", "answer_tokens", "output_tokens")
-"""Of an output; others may come and are kept too."""
+"""Of an output, all of them counts; others may come, whole or not, and are kept too."""
 
 
 def _struct(**fields: pa.DataType) -> pa.DataType:
@@ -52,10 +57,10 @@ SERVICE = _struct(
 )
 
 
-def output(sizes: tuple[str, ...] = SIZES) -> pa.DataType:
-    """An output with these sizes."""
+def output(others: Mapping[str, pa.DataType] = NOTHING) -> pa.DataType:
+    """An output, with other sizes beside the known ones."""
     return _struct(
-        sizes=_struct(**dict.fromkeys(sizes, COUNT)),
+        sizes=_struct(**{**dict.fromkeys(SIZES, COUNT), **others}),
         finish_reason=TEXT,
         rendered_prompt_sha256=TEXT,
         thought=TRUTH,
@@ -65,8 +70,13 @@ def output(sizes: tuple[str, ...] = SIZES) -> pa.DataType:
     )
 
 
-def query(sizes: tuple[str, ...] = SIZES) -> pa.Schema:
-    """A line of `queries.jsonl` whose outputs have these sizes."""
+def query(sizes: Mapping[str, pa.DataType] = NOTHING, values: Mapping[str, pa.DataType] = NOTHING) -> pa.Schema:
+    """A line of `queries.jsonl`.
+
+    Args:
+        sizes: Of outputs, beside the known ones, with their types.
+        values: Of scores, with their types.
+    """
     return pa.schema(
         {
             "schema_version": COUNT,
@@ -79,7 +89,7 @@ def query(sizes: tuple[str, ...] = SIZES) -> pa.Schema:
             "time_start_s": NUMBER,
             "time_end_s": NUMBER,
             "output": output(sizes),
-            "score": _struct(correct=TRUTH, extracted=TEXT),
+            "score": _struct(correct=TRUTH, extracted=TEXT, values=_struct(**values)),
             "readings": pa.list_(READING),
             "findings": pa.list_(FINDING),
             "service": SERVICE,
@@ -103,7 +113,6 @@ REQUIRED = {
     "query": ("prompt_id", "prompt_index", "mode", "seed", "findings"),
     "interval": ("name",),
     "output": ("sizes", "finish_reason", "rendered_prompt_sha256"),
-    "score": ("correct",),
     "service": ("number", "time_sent_s", "n_chunks"),
     "reading": (
         *("device", "boundary", "method", "attribution", "time_start_s", "time_end_s"),

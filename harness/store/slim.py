@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from harness.store.schemas import NUMBERS
 
 if TYPE_CHECKING:
     from harness.records import IntArray
@@ -22,7 +25,7 @@ READING = (
 def slim_queries(table: pa.Table, starts: IntArray) -> pa.Table:
     """Of lines of `queries.jsonl`; `starts` is where each begins in the file."""
     output, score = chunk(table, "output"), chunk(table, "score")
-    parts = dict(zip((field.name for field in output.type), output.flatten(), strict=True))
+    parts = fields_of(output)
     return _table(
         {
             "line": integers(starts),
@@ -32,11 +35,24 @@ def slim_queries(table: pa.Table, starts: IntArray) -> pa.Table:
             **{name: parts[name] for name in ("finish_reason", "thought", "sizes")},
             "rendered": _hashes(parts["rendered_prompt_sha256"]),
             "text": _hashes(parts["text_sha256"]),
-            "correct": score.flatten()[0],
+            "correct": fields_of(score)["correct"],
+            **_grades(score),
             "readings": _slim_readings(chunk(table, "readings")),
             "findings": table["findings"],
         }
     )
+
+
+def _grades(score: pa.StructArray) -> dict[str, pa.Array]:
+    """Of scores that are more than right or wrong; nothing where none is."""
+    own = fields_of(score)
+    graded = pc.and_(score.is_valid(), own["correct"].is_null())
+    columns = {"graded": graded} if graded.true_count else {}
+    values = fields_of(own["values"])
+    if not values:
+        return columns
+    arrays = [each.cast(NUMBERS) if pa.types.is_list(each.type) else each for each in values.values()]
+    return {**columns, "values": pa.StructArray.from_arrays(arrays, list(values))}
 
 
 def slim_intervals(table: pa.Table, starts: IntArray) -> pa.Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from harness.config import Catalogue, ModelEntry, load_catalogue
+from harness.config import RANDOM, Catalogue, ModelEntry, load_catalogue
 from harness.engine.fetch import Fetched, fetch, gigabytes
 from harness.records import PlannedCell
 from harness.sweep.planning.plan import Plan
@@ -25,7 +25,8 @@ def models_of(plan: Plan) -> list[ModelEntry]:
         file = cell.spec.get("models")
         if file not in catalogues:
             catalogues[file] = load_catalogue(file)
-        for entry in _with_pairs(catalogues[file], cell.spec["model"]):
+        names = [name for name in cell.spec["model"] if name != RANDOM]  # a stand-in is made here, and never fetched
+        for entry in _with_pairs(catalogues[file], names):
             entries.setdefault((entry.source, entry.revision), entry)
     return list(entries.values())
 

@@ -41,6 +41,7 @@ class Check:
     again: Figure = None
     why_not: str = ""
     absolute_tolerance: float = ABSOLUTE_TOLERANCE
+    relative_tolerance: float = RELATIVE_TOLERANCE
 
     @property
     def agrees(self) -> bool:
@@ -50,4 +51,4 @@ class Check:
             return stored == again
         if isinstance(stored, int) and isinstance(again, int):
             return stored == again
-        return math.isclose(stored, again, rel_tol=RELATIVE_TOLERANCE, abs_tol=self.absolute_tolerance)
+        return math.isclose(stored, again, rel_tol=self.relative_tolerance, abs_tol=self.absolute_tolerance)

@@ -15,10 +15,11 @@ from functools import partial
 from itertools import chain
 
 from harness.bundle.contents import PROMPTS_NAME
+from harness.engine.task.catalogue import inputs_of
 from harness.errors import UsageError
+from harness.prompts.bundled import read_prompts
 from harness.prompts.embedded import EmbeddedSource
 from harness.prompts.embedded import names as embedded_names
-from harness.prompts.file import FileSource
 from harness.prompts.sets import digest, shuffled
 from harness.records import LengthRecord, Output, Prompt, QueryRecord
 from harness.schedule import query_seed
@@ -47,10 +48,14 @@ def prompts_of(stored: StoredCell) -> Generator[Check, None, AtHand]:
         Whether the set's digest is the cell's.
     """
     beside, cell = stored.directory.path / PROMPTS_NAME, stored.cell
+    try:
+        inputs = inputs_of(cell.task)
+    except UsageError:
+        return AtHand(prompts={}, places={}, why_not=f"this version does not know the task {cell.task}")
     if beside.exists():
         where = f"{stored.path}/{PROMPTS_NAME}"
         try:
-            prompts = FileSource(beside).load(None).prompts
+            prompts = read_prompts(beside, inputs)
         except UsageError as error:
             yield damaged(stored.directory.path.parent.parent, where, error)
             return AtHand(prompts={}, places={}, why_not=f"{PROMPTS_NAME} cannot be read")
@@ -58,11 +63,14 @@ def prompts_of(stored: StoredCell) -> Generator[Check, None, AtHand]:
         yield _check(where=where, figure="digest of the set", stored=cell.prompt_set_sha256, again=found)
         if found != cell.prompt_set_sha256:
             return AtHand(prompts={}, places={}, why_not=f"{PROMPTS_NAME} is not the set that was asked")
-        ordered = prompts if cell.order == "stored" else shuffled(prompts, cell.seed)
+        ordered = tuple(prompts) if cell.order == "stored" else shuffled(prompts, cell.seed)
     elif cell.prompt_set not in embedded_names():
         return AtHand(prompts={}, places={}, why_not=f"the prompts of {cell.prompt_set} are not at hand")
     else:
-        known = EmbeddedSource(cell.prompt_set).load(None)
+        try:
+            known = EmbeddedSource(cell.prompt_set, inputs).load(None)
+        except UsageError as error:
+            return AtHand(prompts={}, places={}, why_not=f"the set {cell.prompt_set} cannot be read: {error}")
         if known.sha256 != cell.prompt_set_sha256:
             why = f"the set {cell.prompt_set} that ships with this version has another digest than the one asked"
             return AtHand(prompts={}, places={}, why_not=why)
@@ -93,7 +101,7 @@ def prompts(stored: StoredCell, at_hand: AtHand) -> Iterator[Check]:
             yield from _texts(where, record.output)
             yield from _sizes(where, record.output)
             if prompt is not None and record.output.rendered_prompt is not None:
-                holds = _holds(record.output.rendered_prompt, prompt.text)
+                holds = _holds(record.output.rendered_prompt, prompt)
                 again = "holds the prompt" if holds else "another prompt"
                 yield _check(where=where, figure="rendered_prompt", stored="holds the prompt", again=again)
 
@@ -120,13 +128,15 @@ def _sizes(where: str, output: Output) -> Iterator[Check]:
         yield _check(where=where, figure="output_tokens, thinking and answer", stored=whole, again=again)
 
 
-def _holds(rendered: str, text: str) -> bool:
-    """Whether the model was given the prompt: as it stands, or as JSON writes it where a server was asked in JSON.
+def _holds(rendered: str, prompt: Prompt) -> bool:
+    """Whether the model was given the prompt: its texts, and the sha256 of its image or sound.
 
-    White space is left out and compatible characters are taken for one: templates trim, tokenizers normalise.
+    A text as it stands, or as JSON writes it where a server was asked in JSON. White space is left out and compatible
+    characters are taken for one: templates trim, tokenizers normalise.
     """
     given = _plain(rendered)
-    return _plain(text) in given or _plain(json.dumps(text, ensure_ascii=False)[1:-1]) in given
+    parts = [prompt.text, prompt.text_pair or "", prompt.media.sha256 if prompt.media is not None else ""]
+    return all(_plain(part) in given or _plain(json.dumps(part, ensure_ascii=False)[1:-1]) in given for part in parts)
 
 
 def _plain(text: str) -> str:

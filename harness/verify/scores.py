@@ -5,7 +5,8 @@ Only by the scorers that ship with the program. A user's own scorer is code from
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -23,6 +24,10 @@ from harness.verify.stored import StoredCell, called
 OWN_SCORER = "judged by a scorer of the user's own, and code from a bundle is never executed"
 SCORER_COULD_NOT_SAY = "the scorer could not say, which may depend on the machine"
 NO_ANSWER_FOUND = "the stored text does not show where the thinking ends"
+
+VALUE_TOLERANCE = 1e-9
+"""Relative: a score is made of a few words or boxes, which every machine counts alike."""
+Values = Mapping[str, float | tuple[float, ...]]
 
 _check = partial(Check, kind=Kind.SCORES)
 
@@ -62,6 +67,8 @@ class _Judge:
             yield from _unchecked(record, NO_TEXTS)
         elif any(finding.code is FindingCode.SCORER_FAILED for finding in record.findings):
             yield from _unchecked(record, SCORER_COULD_NOT_SAY)
+        elif any(finding.code is FindingCode.LABEL_UNKNOWN for finding in record.findings):
+            yield _check(where=where, figure="score", stored=_correct(record.score), again="none")
         elif (answer := self._answer(record.mode, output)) is None:
             yield from _unchecked(record, NO_ANSWER_FOUND)
         else:
@@ -76,6 +83,7 @@ class _Judge:
             extracted = None if record.score is None else record.score.extracted
             yield _check(where=where, figure="score.correct", stored=_correct(record.score), again=_correct(again))
             yield _check(where=where, figure="score.extracted", stored=extracted, again=again.extracted)
+            yield from _values(where, {} if record.score is None else record.score.values, again.values)
 
     def _name(self, prompt: Prompt) -> str | None:
         """Who judges: the cell's scorer where there is a reference, else the prompt's own."""
@@ -93,6 +101,8 @@ class _Judge:
         return self.scorers[name]
 
     def _answer(self, mode: str, output: Output) -> str | None:
+        if self.cell.task is not None:
+            return output.text
         if mode not in self.families:
             pair = self.cell.pair
             of_pair = pair is not None and mode in pair.modes
@@ -106,5 +116,25 @@ def _unchecked(record: QueryRecord | LengthRecord, why: str) -> Iterator[Check]:
         yield _check(where=called(record), figure="score", why_not=why)
 
 
+def _values(where: str, stored: Values, again: Values) -> Iterator[Check]:
+    """Each value of a score; of a list the number that is furthest off."""
+    for name in dict.fromkeys((*stored, *again)):
+        one, other = stored.get(name), again.get(name)
+        figure = f"score.values.{name}"
+        if one and isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
+            furthest = max(range(len(one)), key=[abs(a - b) for a, b in zip(one, other, strict=True)].__getitem__)
+            yield _value(where, f"{figure}[{furthest}]", one[furthest], other[furthest])
+        elif isinstance(one, tuple) or isinstance(other, tuple):
+            yield _check(where=where, figure=figure, stored=json.dumps(one), again=json.dumps(other))
+        else:
+            yield _value(where, figure, one, other)
+
+
+def _value(where: str, figure: str, stored: float | None, again: float | None) -> Check:
+    return _check(where=where, figure=figure, stored=stored, again=again, relative_tolerance=VALUE_TOLERANCE)
+
+
 def _correct(score: Score | None) -> str:
-    return "none" if score is None else "right" if score.correct else "wrong"
+    if score is None:
+        return "none"
+    return "graded" if score.correct is None else "right" if score.correct else "wrong"

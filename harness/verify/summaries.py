@@ -24,10 +24,14 @@ OF_A_VERSION = frozenset(
     (
         *("low", "high", "energy_bca_low", "energy_bca_high", "smallest_detectable", "log_sd"),
         *("half_width_reading", "half_width_runs", "half_width_gain"),
-        *("law", "two_phase", "stopping", "findings", "invalid", "faults"),
+        *("law", "per_query_j", "per_unit_j", "residual_relative_sd"),
+        *("two_phase", "stopping", "findings", "invalid", "faults"),
     )
 )
 """Parts of a summary that follow from a version's statistics."""
+
+NAMES = ("mode", "name", "metric", "size")
+"""Fields that name a part of a list."""
 
 _check = partial(Check, kind=Kind.SUMMARIES)
 
@@ -105,7 +109,7 @@ def _called(part: Mapping[str, Any], place: int) -> str:
     """How a mode, a comparison or another part of a list is named."""
     if "numerator" in part:
         return f"{part['numerator']} over {part['denominator']}"
-    return str(part.get("mode") or part.get("name") or place)
+    return str(next((part[key] for key in NAMES if part.get(key)), place))
 
 
 def _figure(value: Any) -> Figure:

@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.clock import SessionClock
-from harness.config import ModelEntry, RunSpec
+from harness.config import RANDOM, ModelEntry, RunSpec
+from harness.engine.task.catalogue import options_of, task_named
 from harness.protocols import Engine, LoadEngine, Reasoning
 from harness.wiring.jobs import Job, engine_class, source_of
 
 if TYPE_CHECKING:
     from harness.engine.server.serving import Serving
+    from harness.engine.task.engine import TaskEngine
     from harness.engine.transformers import TransformersEngine
 
 
 def engine_of(job: Job, clock: SessionClock) -> Engine:
-    """What answers one query at a time: one checkpoint, or two that take turns."""
+    """What answers one query at a time: one checkpoint, or two that take turns; of a task, its model."""
+    if job.cell.task is not None:
+        return _task_engine(job, clock, job.cell.task)
     own = _checkpoint(job, clock, job.entry, job.cell.revision, job.reasoning)
     pair = job.cell.pair
     if pair is None or job.pair_entry is None or job.pair_reasoning is None:
@@ -26,6 +30,25 @@ def engine_of(job: Job, clock: SessionClock) -> Engine:
 
     other = _checkpoint(job, clock, job.pair_entry, pair.revision, job.pair_reasoning)
     return PairedEngine(own, other, pair.modes)
+
+
+def _task_engine(job: Job, clock: SessionClock, name: str) -> TaskEngine:
+    from harness.engine.task.engine import TaskEngine
+
+    task = task_named(name)
+    return TaskEngine(
+        task=task,
+        options=options_of(task, job.cell.task_options),
+        source=source_of(job.entry),
+        revision=job.cell.revision,
+        clock=clock,
+        device=job.device,
+        dtype=job.cell.dtype,
+        attention=job.cell.engine.attention,
+        trust_remote_code=job.cell.trust_remote_code,
+        n_threads=_n_threads(job),
+        random_weights=job.entry.source.startswith(f"{RANDOM}:"),
+    )
 
 
 def load_engine_of(job: Job, clock: SessionClock, session: int, serving: Serving | None) -> LoadEngine:

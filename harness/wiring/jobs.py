@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.analysis.two_phase import N_FITTED, N_HELD_OUT
-from harness.config import SERVED, Catalogue, ModelEntry, RunSpec, load_catalogue
+from harness.config import RANDOM, SERVED, Catalogue, ModelEntry, RunSpec, load_catalogue
+from harness.engine.task.catalogue import chosen_options, task_named
+from harness.engine.task.description import Task
 from harness.environment.machine import visible_gpus
 from harness.environment.nvml import Nvml, open_nvml
 from harness.errors import EnvironmentFault, UsageError
 from harness.prompts.catalogue import parse
 from harness.protocols import Reasoning
 from harness.reasoning.switch import FamilyReasoning, budget_end, budget_of
-from harness.records import Cell, EngineOptions, PairedCheckpoint, Prompt, PromptSet
+from harness.records import Cell, EngineOptions, PairedCheckpoint, Prompt, PromptSet, Sampling
 from harness.scoring.catalogue import scorer_identity
 from harness.wiring.lengths import Lengths, lengths_of, refuse_lengths
 from harness.wiring.sizes import EVERYDAY_SET, cap_of, prompts_asked
-from harness.wiring.subject import Subject, subject_of
+from harness.wiring.subject import Subject, other_task, random_entry, subject_of
 from harness.wiring.variants import in_turn, resumed_cells, variant_specs
 
 if TYPE_CHECKING:
@@ -96,8 +98,9 @@ def jobs_of(spec: RunSpec, cells: Sequence[Cell] = ()) -> list[Job]:
 def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntry) -> list[Job]:
     """One job per repeat of a model."""
     protocol, subject = spec.preset, subject_of(spec, catalogue, entry)
+    task = other_task(spec)
     prompt_set, source = _prompt_set(spec, entry, protocol.order), source_of(entry)
-    max_new_tokens, caps = _caps(spec, subject, prompt_set, source)
+    max_new_tokens, caps = _caps(spec, subject, prompt_set, source) if task is None else (_task_cap(spec, task), {})
     lengths = lengths_of(spec)
     cell = Cell(
         model=entry.name,
@@ -123,7 +126,7 @@ def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntr
         max_new_tokens=max_new_tokens,
         caps=caps,
         min_new_tokens={mode: least for mode, least in protocol.min_new_tokens.items() if mode in subject.modes},
-        sampling=protocol.sampling,
+        sampling=protocol.sampling if task is None or task.max_new_tokens is None else Sampling(do_sample=False),
         order=protocol.order,
         warm_up=protocol.warm_up,
         scorer=scorer_identity(spec.scorer) if spec.scorer is not None else None,
@@ -131,6 +134,8 @@ def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntr
         batch_size=1 if spec.two_phase else spec.batch_size or 1,
         prompt_cache=spec.prompt_cache,
         power_limit_w=spec.power_limit_w,
+        task=spec.other_task,
+        task_options={} if task is None else chosen_options(task, spec.task_options),
         lengths=None if lengths is None else lengths.sha256,
         lengths_batch_size=(spec.batch_size or LENGTHS_BATCH_SIZE) if spec.two_phase else None,
     )
@@ -182,7 +187,7 @@ def _loads(spec: RunSpec) -> list[dict[str, object]]:
 
 def _resumed(spec: RunSpec, device: str, catalogue: Catalogue, cell: Cell) -> Job:
     """The job of a cell that exists; refused where its prompts or its scorer have changed."""
-    entry = _entry(spec, catalogue, cell.source) if spec.is_served else catalogue.entry(_reference(cell))
+    entry = _entry(spec, catalogue, cell.source if spec.is_served else _reference(cell))
     prompt_set = _prompt_set(spec, entry, cell.order)
     if prompt_set.sha256 != cell.prompt_set_sha256:
         raise UsageError(
@@ -196,7 +201,7 @@ def _resumed(spec: RunSpec, device: str, catalogue: Catalogue, cell: Cell) -> Jo
         )
     for checkpoint in (cell, cell.pair):
         if checkpoint is not None and checkpoint.source.startswith(("embedded:", "/")) and not spec.is_served:
-            own = catalogue.entry(_reference(checkpoint)).model_copy(update={"revision": checkpoint.revision})
+            own = _entry(spec, catalogue, _reference(checkpoint)).model_copy(update={"revision": checkpoint.revision})
             _revision(source_of(own), own)  # files that have changed are refused
     scorer = scorer_identity(spec.scorer) if spec.scorer is not None else None
     if scorer != cell.scorer:
@@ -226,6 +231,8 @@ def _resumed(spec: RunSpec, device: str, catalogue: Catalogue, cell: Cell) -> Jo
 def _reference(checkpoint: Cell | PairedCheckpoint) -> str:
     if checkpoint.source.startswith(("embedded:", "/")):
         return checkpoint.source
+    if checkpoint.source.startswith(f"{RANDOM}:"):
+        return RANDOM
     return f"{checkpoint.source}@{checkpoint.revision}"
 
 
@@ -275,13 +282,24 @@ def _context(source: str) -> int | None:
     return context if isinstance(context, int) and context > 1 else None
 
 
+def _task_cap(spec: RunSpec, task: Task) -> int:
+    """The most new tokens of a task's answer; 0: it writes none."""
+    if task.max_new_tokens is None and spec.max_new_tokens is not None:
+        raise UsageError(f"{task.name} writes no tokens that --max-new-tokens could limit.", "Leave it out.")
+    return spec.max_new_tokens or task.max_new_tokens or 0
+
+
 def _prompt_set(spec: RunSpec, entry: ModelEntry, order: str) -> PromptSet:
-    source = parse(spec.prompts or spec.preset.prompts or entry.prompts or EVERYDAY_SET)
+    task = other_task(spec)
+    asked = spec.prompts or spec.preset.prompts or entry.prompts
+    source = parse(asked or EVERYDAY_SET) if task is None else parse(asked or task.prompts, task.inputs)
     return source.load(None if order == "stored" else spec.seed)
 
 
 def _entry(spec: RunSpec, catalogue: Catalogue, name: str) -> ModelEntry:
-    """The catalogue's entry; of a server, whatever name it serves the model by."""
+    """The catalogue's entry; of a server, whatever name it serves the model by; `random`: the task's stand-in."""
+    if name == RANDOM:
+        return random_entry(spec)
     if not spec.is_served:
         return catalogue.entry(name)
     known = [entry for entry in catalogue.models if name in (entry.name, entry.source)]
@@ -303,11 +321,20 @@ def source_of(entry: ModelEntry) -> str:
     kind, _, name = entry.source.partition(":")
     if kind == "embedded":
         return str(resources.files("harness") / "assets" / name)
+    if kind == RANDOM:
+        from harness.engine.task.stand_in import stand_in_path
+
+        return str(stand_in_path(task_named(name)))
     return entry.source
 
 
 def _revision(source: str, entry: ModelEntry) -> str:
     from harness.engine.revision import resolve_revision
+
+    if entry.source.startswith(f"{RANDOM}:"):
+        from harness.engine.task.stand_in import RECIPE
+
+        return RECIPE  # its weights are drawn anew on every machine, and mean nothing
 
     return resolve_revision(source, entry.revision)
 

@@ -230,6 +230,8 @@ def _refused_or_noted(job: Job, facts: EngineFacts, engine: Engine | LoadEngine)
     refuse_precision(precision, accepted=job.spec.accept_precision)
     if precision is not None:
         findings.append(precision)
+    if job.cell.task is not None:
+        return findings  # it has one mode
     if job.spec.preset.is_published:
         return findings  # somebody else's protocol is followed, faults included
     prompts = job.prompt_set.prompts[:N_PILOT]

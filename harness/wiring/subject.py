@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.config import Catalogue, ModelEntry, RunSpec
+from harness.config import RANDOM, Catalogue, ModelEntry, RunSpec
+from harness.engine.task.catalogue import task_named
+from harness.engine.task.description import Task
 from harness.errors import UnknownName, UsageError
 from harness.reasoning.switch import FamilyReasoning, canonical
 from harness.records import ModeSwitch, ReasoningSpec
@@ -25,6 +27,42 @@ class Subject:
     pair_modes: tuple[str, ...] = ()
 
 
+def other_task(spec: RunSpec) -> Task | None:
+    """What a run does, where that is not a language model's continuing of text.
+
+    Raises:
+        UnknownName: There is no such task.
+    """
+    task = None if spec.task is None else task_named(spec.task)
+    return None if task is None or task.is_text_generation else task
+
+
+def with_default_model(spec: RunSpec) -> RunSpec:
+    """The spec with its task's own model where none is named, so that what is written down names it.
+
+    Raises:
+        UnknownName: There is no such task.
+    """
+    if spec.task is None or "model" in spec.model_fields_set:
+        return spec
+    return spec.model_copy(update={"model": (task_named(spec.task).model,)})
+
+
+def random_entry(spec: RunSpec) -> ModelEntry:
+    """The stand-in of the run's task.
+
+    Raises:
+        UsageError: The run has no task with one.
+    """
+    task = other_task(spec)
+    if task is None or task.stand_in is None:
+        raise UsageError(
+            "--model random is the stand-in of a task, which text generation has no need of: a model ships for it.",
+            "Name the task (--task), or leave --model out.",
+        )
+    return ModelEntry(name=f"{RANDOM}-{task.stand_in.name}", source=f"{RANDOM}:{task.name}")
+
+
 def subject_of(spec: RunSpec, catalogue: Catalogue, entry: ModelEntry) -> Subject:
     """What a run asks of one model of its list.
 
@@ -33,6 +71,8 @@ def subject_of(spec: RunSpec, catalogue: Catalogue, entry: ModelEntry) -> Subjec
         UsageError: A budget that is no number of tokens, a protocol without a mode for this model, or a pair where
             none can be measured.
     """
+    if spec.other_task is not None:
+        return Subject(entry=entry, reasoning=None, modes=FamilyReasoning(None).modes)
     mechanism = spec.preset.reasoning(entry.source, catalogue.mechanism(entry, spec.reasoning))
     family = FamilyReasoning(mechanism)
     if spec.mode is None:
@@ -58,7 +98,17 @@ def askable_modes(catalogue: Catalogue, entry: ModelEntry) -> tuple[str, ...]:
 
 
 def _default_modes(spec: RunSpec, entry: ModelEntry, family: FamilyReasoning) -> tuple[str, ...]:
-    """Those that the protocol names, else off and on where the model has both, else all that it has."""
+    """Those that the protocol names, else off and on where the model has both, else all that it has.
+
+    Of the tasks, text generation is the one that thinks least, and reasoning is at least two.
+    """
+    if spec.task == "text-generation" and not spec.preset.is_published:
+        return family.modes[:1]
+    if spec.task == "reasoning" and len(family.modes) < 2:
+        raise UsageError(
+            f"{entry.name} is not known to be asked to think or not: its one mode is {family.modes[0]}.",
+            "Choose a model that has both (`harness models`), or say how its family is asked: --reasoning qwen3.",
+        )
     wanted = spec.preset.modes
     if wanted is None:
         return ("off", "on") if {"off", "on"} <= set(family.modes) else family.modes

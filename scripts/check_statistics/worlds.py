@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis.energy_law import least_squares, student_quantile, terms
+from harness.analysis.energy_law import least_squares, terms
+from harness.analysis.relative_fit import student_quantile
 from harness.analysis.two_phase import LengthFigures, held_out_test, law_prompts
 
 from .machine import LAW_J, LAW_S, PACKED_TOKENS_PER_S, batch_size, batched_s, repacked_s
@@ -124,9 +125,9 @@ class Studies:
             held_out_test(fit, modes == m, tested_j[:, m], p[held_out], again[n:, m], place=places[m], n_modes=2)
             for m in range(2)
         ]
-        x, y = (fit.predict(p, counted[:, m], places[m]) for m in range(2))
+        x, y = (fit.predict(terms(p, counted[:, m]), places[m]) for m in range(2))
         above, under = (
-            fit.gradient(np.full(n_prompts, 1 / each.sum()), p, counted[:, m], places[m])
+            fit.gradient(np.full(n_prompts, 1 / each.sum()), terms(p, counted[:, m]), places[m])
             for m, each in enumerate((x, y))
         )
         law_sd = fit.sd(above - under)

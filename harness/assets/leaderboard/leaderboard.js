@@ -7,6 +7,9 @@
   const get = (name, i) => { const column = columns[name]; return Array.isArray(column) ? column[i] : column.texts[column.at[i]]; };
   const N_PAGE = 100, N_ALL_NAMED = 40, TOLD_APART = " · ";
   const figure = (name, i, digits = 3) => { const value = get(name, i); return value === null ? "" : thousands(value, digits); };
+  // Text generation is judged by its right answers, another task by a figure of its own.
+  const isText = (i) => get("task", i) === "text generation";
+  const part = (end, i) => get(`${isText(i) ? "right" : "quality"}${end}`, i);
   const day = (i) => get("started_utc", i).slice(0, 10);
   const estimated = (text, i) => (text && get("estimated", i) ? [text, "estimated"] : [text]);
   const rankWords = (i) => {
@@ -26,23 +29,27 @@
     { id: "strip", name: "95 %", sort: (i) => get("whHigh", i) },
     { id: "perToken", name: "J per output token", sort: (i) => get("perToken", i), cell: (i) => estimated(figure("perToken", i), i) },
     { id: "right", name: "Right, %", sort: (i) => get("right", i), down: true, cell: (i) => [figure("right", i)] },
+    { id: "quality", name: "Quality", sort: (i) => part("", i), down: true, cell: (i) => [part("", i) === null ? "" : thousands(part("", i), 3), part("", i) === null ? "" : isText(i) ? "right, %" : get("metric", i)] },
+    { id: "perSize", name: "J per unit", sort: (i) => get("perSize", i), cell: (i) => [figure("perSize", i), get("perSize", i) === null ? "" : `${get("sizeUnit", i)}${get("estimated", i) ? ", estimated" : ""}`] },
     { id: "perRight", name: "J per right answer", sort: (i) => get("perRight", i), cell: (i) => estimated(figure("perRight", i), i) },
     { id: "length", name: "Tokens", sort: (i) => get("tokens", i), cell: (i) => [figure("tokens", i)], late: true },
     { id: "seconds", name: "s per query", sort: (i) => get("seconds", i), cell: (i) => [figure("seconds", i)], late: true },
     { id: "runs", name: "Queries × runs", sort: (i) => get("queries", i) * get("nRuns", i), down: true, cell: (i) => [`${thousands(get("queries", i), 9)} × ${get("nRuns", i)}`], late: true },
     { id: "date", name: "Date", sort: (i) => get("started_utc", i) || null, down: true, cell: (i) => [day(i)], late: true },
     { id: "stars", name: "Stars, indicative", sort: (i) => get("stars", i), down: true, cell: (i) => [stars(i)] },
-  ].filter((column) => column.id !== "stars" || all.some((i) => get("stars", i) !== null));
+  ].filter((column) => !["stars", "perSize"].includes(column.id) || all.some((i) => get(column.id, i) !== null))
+    .filter((column) => column.id !== "class" || !all.length || all.some(isText))
+    .filter((column) => column.id !== (all.every(isText) ? "quality" : "right"));
   const below = (i) => {
     const parts = [get("precision", i)];
-    if (get("ranking", i) === 0) parts.push(get("prompts", i), get("mode", i), get("hardware", i));
+    if (get("ranking", i) === 0) parts.push(get("prompts", i), isText(i) ? get("mode", i) : get("task", i), get("hardware", i));
     const first = parts.filter(Boolean).join(TOLD_APART);
     const stale = get("stale", i) ? "Its summary is older than its queries: harness report." : "";
     return [first, stale].filter(Boolean);
   };
 
   const state = { sort: COLUMNS[0], down: false, page: 0, shown: [], open: new Set() };
-  const FILTERS = { "by-prompts": "prompts", "by-mode": "mode", "by-hardware": "hardware", "by-class": "class" };
+  const FILTERS = { "by-task": "task", "by-prompts": "prompts", "by-mode": "mode", "by-hardware": "hardware", "by-class": "class" };
   for (const [id, name] of Object.entries(FILTERS)) {
     const select = find(id);
     select.append(new Option("all", ""));
@@ -51,7 +58,7 @@
     if (known.length < 2) select.closest("label").hidden = true;
     select.addEventListener("change", () => refresh());
   }
-  const words = (i) => ["model", "run", "reason", "hardware", "prompts", "mode", "precision", "protocol", "driver", "boards"].map((name) => get(name, i)).join(" ").toLowerCase();
+  const words = (i) => ["model", "task", "metric", "run", "reason", "hardware", "prompts", "mode", "precision", "protocol", "driver", "boards"].map((name) => get(name, i)).join(" ").toLowerCase();
   const searched = new Array(data.n);
   const matches = (i, wanted) => wanted.every((word) => (searched[i] ??= words(i)).includes(word));
 
@@ -130,7 +137,9 @@
       fact(list, "run to run", get("runs", i) === null ? "unknown: one run" : part("runs"));
       fact(list, "board’s gain", part("gain"));
     } else fact(list, unit, figure("wh", i, 3));
-    if (get("right", i) !== null) fact(list, "right, %", get("rightLow", i) === null ? figure("right", i) : `${figure("right", i)} (${figure("rightLow", i)} to ${figure("rightHigh", i)})`);
+    if (isText(i) && get("right", i) !== null) fact(list, "right, %", get("rightLow", i) === null ? figure("right", i) : `${figure("right", i)} (${figure("rightLow", i)} to ${figure("rightHigh", i)})`);
+    if (!isText(i)) fact(list, "task", [get("task", i), get("options", i) === "none" ? "" : get("options", i)].filter(Boolean).join(", "));
+    if (get("quality", i) !== null) fact(list, get("metric", i), get("qualityLow", i) === null ? figure("quality", i) : `${figure("quality", i)} (${figure("qualityLow", i)} to ${figure("qualityHigh", i)})`);
     fact(list, "runs", get("leftOut", i) ? `${get("nRuns", i)}; ${get("leftOut", i)} more answered fewer prompts and are left out` : `${get("nRuns", i)}`);
     fact(list, "class", get("class", i));
     fact(list, "tokens", figure("tokens", i));
@@ -245,10 +254,12 @@
     table.append(head, body);
   };
 
-  // Energy against accuracy: one ranking at a time.
+  // Energy against quality: one ranking at a time.
+  const judged = (i) => part("", i), judgedLow = (i) => part("Low", i), judgedHigh = (i) => part("High", i);
+  const judgedWords = (i) => thousands(judged(i), 3) + (isText(i) ? " % right" : ` ${get("metric", i)}`);
   const scored = new Map();
   for (const i of all) {
-    if (!get("best", i) || get("right", i) === null || !(get("wh", i) > 0)) continue;
+    if (!get("best", i) || judged(i) === null || !(get("wh", i) > 0)) continue;
     scored.set(get("ranking", i), [...(scored.get(get("ranking", i)) || []), i]);
   }
   const several = [...scored].filter(([, rows]) => rows.length > 1);
@@ -261,29 +272,33 @@
       const rows = scored.get(Number(find("front-of").value)), front = rows.filter((i) => get("front", i));
       const lows = rows.map((i) => get("whLow", i) || get("wh", i)), highs = rows.map((i) => get("whHigh", i) ?? get("wh", i));
       const low = Math.min(...lows), high = Math.max(...highs), log = high / low > 6;
-      const rightLow = Math.min(...rows.map((i) => get("rightLow", i) ?? get("right", i))), rightHigh = Math.max(...rows.map((i) => get("rightHigh", i) ?? get("right", i)));
+      const text = isText(rows[0]), less = get("lessIsBetter", rows[0]), metric = text ? "right, %" : get("metric", rows[0]);
+      const rightLow = Math.min(...rows.map((i) => judgedLow(i) ?? judged(i))), rightHigh = Math.max(...rows.map((i) => judgedHigh(i) ?? judged(i)));
       const y = { low: Math.max(0, rightLow - 4), high: Math.min(100, rightHigh + 4), name: "right answers, %" };
-      if (y.high - y.low < 5) { y.low = Math.max(0, y.low - 5); y.high = Math.min(100, y.high + 5); }
+      if (!text) {
+        const margin = 0.08 * (rightHigh - rightLow) || 0.1 * Math.abs(rightHigh) || 0.1;
+        Object.assign(y, { low: rightLow >= 0 ? Math.max(0, rightLow - margin) : rightLow - margin, high: rightHigh + margin, name: `${metric}${less ? " (less is better)" : ""}` });
+      } else if (y.high - y.low < 5) { y.low = Math.max(0, y.low - 5); y.high = Math.min(100, y.high + 5); }
       const ranking = data.rankings[Number(find("front-of").value) - 1];
-      find("front-words").textContent = `Ranking ${ranking.number}, ${ranking.title}: ${front.length} of ${rows.length} rows are beaten by no other: whatever takes no more than one of them is right less often. Filled points; of the others, another row takes no more and is right at least as often.`;
+      find("front-words").textContent = `Ranking ${ranking.number}, ${ranking.title}: ${front.length} of ${rows.length} rows are beaten by no other: whatever takes no more than one of them is ${text ? "right less often" : `worse by ${metric}`}. Filled points; of the others, another row takes no more and is ${text ? "right at least as often" : "at least as good"}.`;
       mount(() => {
         const area = drawing.frame(find("front-drawing"), { label: find("front-words").textContent, y,
           x: { low: log ? low / 1.15 : 0, high: log ? high * 1.3 : high * 1.12, log, name: `Wh per 1,000 queries${log ? " (logarithmic)" : ""}` } });
         const sorted = [...front].sort((a, b) => get("wh", a) - get("wh", b));
         if (sorted.length) {
-          const steps = sorted.map((i, at) => (at ? `H${area.toX(get("wh", i))}V${area.toY(get("right", i))}` : `M${area.toX(get("wh", i))},${area.toY(get("right", i))}`));
+          const steps = sorted.map((i, at) => (at ? `H${area.toX(get("wh", i))}V${area.toY(judged(i))}` : `M${area.toX(get("wh", i))},${area.toY(judged(i))}`));
           area.svg.append(drawing.node("path", { class: "stair", d: `${steps.join("")}H${area.right}` }));
         }
         const points = [...rows].sort((a, b) => get("front", b) - get("front", a)).map((i) => {
-          const x = area.toX(get("wh", i)), at = area.toY(get("right", i)), name = get("model", i);
-          const group = drawing.point(area, { x, y: at, xLow: get("whLow", i), xHigh: get("whHigh", i), yLow: get("rightLow", i), yHigh: get("rightHigh", i), beaten: !get("front", i),
-            title: `${name}: ${get("energy", i)} Wh per 1,000 queries, ${figure("right", i)} % right` });
+          const x = area.toX(get("wh", i)), at = area.toY(judged(i)), name = get("model", i);
+          const group = drawing.point(area, { x, y: at, xLow: get("whLow", i), xHigh: get("whHigh", i), yLow: judgedLow(i), yHigh: judgedHigh(i), beaten: !get("front", i),
+            title: `${name}: ${get("energy", i)} Wh per 1,000 queries, ${judgedWords(i)}` });
           return { x, y: at, text: name.split("/").pop().slice(0, 34), group };
         });
         drawing.label(area, rows.length > N_ALL_NAMED ? points.slice(0, front.length) : points, points);
       });
-      tabled(find("front-table"), ["model", "Wh per 1,000 queries", "95 %", "right, %", "95 %", "beaten by none"], [...rows].sort((a, b) => get("wh", a) - get("wh", b)).map((i) => [
-        get("model", i), get("energy", i), get("ends", i), figure("right", i), get("rightLow", i) === null ? "" : `${figure("rightLow", i)} to ${figure("rightHigh", i)}`, get("front", i) ? "yes" : "no"]));
+      tabled(find("front-table"), ["model", "Wh per 1,000 queries", "95 %", metric, "95 %", "beaten by none"], [...rows].sort((a, b) => get("wh", a) - get("wh", b)).map((i) => [
+        get("model", i), get("energy", i), get("ends", i), thousands(judged(i), 3), judgedLow(i) === null ? "" : `${thousands(judgedLow(i), 3)} to ${thousands(judgedHigh(i), 3)}`, get("front", i) ? "yes" : "no"]));
     };
     find("front-of").addEventListener("change", draw);
     draw();

@@ -98,7 +98,7 @@ const drawPower = (() => {
         text.push(`${thousands(load.n[Math.min(bin, last - 1)])} in flight`);
         if (block) text.push(`block of ${power.modes[block[2]]}${inside(load.steady) ? ", steady" : ", ramp or drain"}`);
       }
-      if (query) text.push(`${query[3]}, ${power.modes[query[2]]}${phaseAt(query, time)}`, `${thousands(query[4], 4)} J${power.estimated ? " (estimated)" : ""}, ${thousands(query[5], 6)} tokens`);
+      if (query) text.push(`${query[3]}, ${power.modes[query[2]]}${phaseAt(query, time)}`, `${thousands(query[4], 4)} J${power.estimated ? " (estimated)" : ""}${query[5] === null ? "" : `, ${thousands(query[5], 6)} tokens`}`);
       else if (interval) text.push(interval[0]);
       tip.textContent = text.join("\n");
       place(tip, u, left, top);

@@ -112,7 +112,7 @@ class Reader:
             phases=lay_out_phases(
                 timeline.time_start_s, chunk_times_s, timeline.time_end_s, span if split.n_thinking_chunks else None
             ),
-            sizes=sizes,
+            sizes=dict(sizes),
             finish_reason=_finish_reason(stream, counts, asked),
             text=split.text,
             thinking=split.thinking,

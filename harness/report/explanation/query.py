@@ -11,6 +11,8 @@ from harness.report.explanation.parts import exact, query_name
 from harness.report.numbers import UNKNOWN, digits, duration, energy, half_width, number, percent
 from harness.report.serving.flying import Company
 from harness.report.serving.sections import weights_words
+from harness.report.task.quality import verdict_words
+from harness.report.task.sizes import in_order, size_text, size_words
 from harness.report.trail import Trail
 from harness.report.trail_rows import TrailTable, trail_table
 from harness.report.wording import BOUNDARY, METHOD, Doubt, doubts
@@ -65,6 +67,7 @@ def account_of(
     trails: Sequence[Trail] = (),
     ends: Mapping[str, CurveEnds] | None = None,
     company: Company | None = None,
+    task: str | None = None,
 ) -> QueryAccount:
     """What is known of one query.
 
@@ -74,6 +77,7 @@ def account_of(
         trails: The readings of its devices.
         ends: The curve of each device at its start and end, where it was built again.
         company: With whom it shared, where that is at hand.
+        task: Of its cell; None: text, in one of its modes.
     """
     main = headline_readings(query, headline)
     ordered = [*main, *(reading for reading in query.readings if reading not in main)]
@@ -83,9 +87,9 @@ def account_of(
     own = {trail.channel.device: trail for trail in trails}
     return QueryAccount(
         name=query_name(query.mode, query.prompt_id),
-        title=f"{query.prompt_id}, mode {query.mode}",
+        title=f"{query.prompt_id}, mode {query.mode}" if task is None else query.prompt_id,
         value=f"{value} (estimated)" if estimated else value,
-        facts=(*_facts(query), *_service(query), *_company(query, company)),
+        facts=(*_facts(query, task), *_service(query), *_company(query, company)),
         devices=tuple(
             _device(reading, own.get(reading.device), (ends or {}).get(reading.device)) for reading in ordered
         ),
@@ -94,12 +98,15 @@ def account_of(
     )
 
 
-def _facts(query: QueryRecord) -> list[tuple[str, str]]:
+def _facts(query: QueryRecord, task: str | None) -> list[tuple[str, str]]:
     start, end = (number(time_s, 4) for time_s in (query.time_start_s, query.time_end_s))
     facts = [("span", f"{start} to {end} s of session {query.session}, {digits(query.duration_s, 4)} s")]
     if query.output is None:
         return [*facts, ("output", "none: the query failed")]
     sizes = query.output.sizes
+    if task is not None:
+        facts.append(("size", ", ".join(f"{size_text(key, sizes[key])} {size_words(key)}" for key in in_order(sizes))))
+        return [*facts, ("score", verdict_words(query))]
     counts = [f"{size:,} {name.removesuffix('_tokens')}" for name, size in sizes.items()]
     facts.append(("tokens", ", ".join(counts)))
     facts.append(("ended by", query.output.finish_reason))

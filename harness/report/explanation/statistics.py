@@ -11,7 +11,7 @@ Everything follows from the summary and the queries' own figures; nothing is mea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,10 +31,12 @@ from harness.report.explanation.parts import (
     some_of,
 )
 from harness.report.explanation.record import Explanation, Group, IntervalPart, Make
+from harness.report.explanation.task import about_task, task_figures, with_task_statistics
 from harness.report.explanation.two_phase import two_phase_figures
 from harness.report.explanation.words import Statistic, statistics_of, sums
 from harness.report.numbers import digits, half_width
 from harness.report.serving.explained import serving_figures
+from harness.report.task.words import heading_of, of_mode
 from harness.report.wording import doubts, estimated_words
 
 IDLE = "idle"
@@ -61,10 +63,12 @@ def explanations_of(evidence: Evidence) -> dict[str, Make]:
         found |= two_phase_figures(summary.two_phase, evidence.figures)
     for mode in summary.modes:
         own = [query for query in evidence.figures if query.mode == mode.mode]
-        for statistic in statistics_of(summary, mode):
+        statistics = statistics_of(summary, mode)
+        for statistic in statistics if summary.cell.task is None else with_task_statistics(statistics, mode):
             estimate = statistic.estimate(mode)
             if estimate.value is not None or estimate.low is not None:
                 found[f"{mode.mode}.{statistic.name}"] = partial(_of_mode, summary, mode, statistic, own)
+        found |= task_figures(mode, own)
     found |= serving_figures(summary)
     for comparison in summary.comparisons:
         found |= comparison_figures(summary, comparison, evidence.figures)
@@ -81,13 +85,13 @@ def _of_mode(summary: Summary, mode: ModeSummary, statistic: Statistic, queries:
     out += [f"{len(queries) - len(own):,} without what it is made of"] if len(own) < len(queries) else []
     return Explanation(
         name=f"{mode.mode}.{statistic.name}",
-        title=f"{mode.mode}: {statistic.title}{label}",
+        title=f"{heading_of(summary.cell, mode.mode)}{statistic.title}{label}",
         value=printed(estimate, statistic.unit),
         words=f"{statistic.words} {CHOSEN}" if chosen else statistic.words,
         formula=_formula(statistic, own, estimate),
         parts=() if chosen else _parts(summary, statistic, estimate, len(own)),
-        rests_on=f"It rests on {_queries(len(own))} in mode {mode.mode}{_left_out(out)}.",
-        groups=_groups(statistic, own),
+        rests_on=f"It rests on {_queries(len(own))}{of_mode(summary.cell, mode.mode)}{_left_out(out)}.",
+        groups=_groups(statistic, own, about if summary.cell.task is None else about_task),
         doubts=doubts([finding for finding in estimate.findings if finding.code not in WITHOUT_OWN_DOUBT]),
     )
 
@@ -100,12 +104,14 @@ def _left_out(out: Sequence[str]) -> str:
     return f"; left out: {', '.join(out)}" if out else ""
 
 
-def _groups(statistic: Statistic, queries: Sequence[QueryFigures]) -> tuple[Group, ...]:
+def _groups(
+    statistic: Statistic, queries: Sequence[QueryFigures], notes: Callable[[QueryFigures], str]
+) -> tuple[Group, ...]:
     if statistic.name == "accuracy":
         right, wrong = ([query for query in queries if query.correct is value] for value in (True, False))
         return (*some_of("Right", right, _length), *some_of("Wrong", wrong, _length))
     amounts = [(query, amount) for query in queries if (amount := statistic.amount(query)) is not None]
-    return dearest_and_typical(amounts, unit=statistic.amount_unit, notes=about)
+    return dearest_and_typical(amounts, unit=statistic.amount_unit, notes=notes)
 
 
 def _length(query: QueryFigures) -> str:
@@ -118,7 +124,7 @@ def _formula(statistic: Statistic, queries: Sequence[QueryFigures], estimate: Es
     if found is None:
         return ()
     above, below = found
-    over = f"{exact(above)} {statistic.amount_unit}"
+    over = f"{exact(above)} {statistic.amount_unit}".rstrip()
     if not below or estimate.value is None:
         return (f"{over} for 0 {statistic.noun}",)
     line = f"{over} / {exact(below)} {statistic.noun}"

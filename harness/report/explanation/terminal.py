@@ -56,14 +56,16 @@ def print_query(console: Console, account: QueryAccount, *, cell: str) -> None:
     print_doubts(console, account.doubts)
 
 
-def print_names(console: Console, names: Sequence[str], *, cell: str, n_queries: int) -> None:
-    """Every figure that can be explained."""
+def print_names(
+    console: Console, names: Sequence[str], *, cell: str, n_queries: int, query: str = "MODE/PROMPT_ID"
+) -> None:
+    """Every figure that can be explained; `query` is what one of the queries is called by."""
     width = min(console.width, WIDTH_TEXT)
     console.print(Rule(shown(cell, style="bold"), align="left", characters="─", style="dim"), width=width)
     for name in names:
         console.print(Padding(shown(name), (0, 0, 0, 2)), width=width)
     if n_queries:
-        console.print(shown(f"and MODE/PROMPT_ID for each of its {n_queries:,} queries"), width=width)
+        console.print(shown(f"and {query} for each of its {n_queries:,} queries"), width=width)
 
 
 def print_next(console: Console, commands: Sequence[tuple[str, str]]) -> None:

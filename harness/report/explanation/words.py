@@ -23,7 +23,7 @@ TOKENS = "output tokens"
 Of = Callable[[QueryFigures], float | None]
 
 
-def _once(query: QueryFigures) -> float | None:  # noqa: ARG001
+def once(query: QueryFigures) -> float | None:  # noqa: ARG001
     """Every query counts once."""
     return 1.0
 
@@ -45,7 +45,7 @@ class Statistic:
     amount: Of
     amount_unit: str
     queries: Callable[[Sequence[QueryFigures]], Sequence[QueryFigures]]
-    over: Of = _once
+    over: Of = once
     noun: str = ONE
     factor: float = 1.0
     factor_words: str = ""

@@ -26,6 +26,8 @@ from harness.errors import InvalidMeasurement
 from harness.records import Boundary, Cell, slug
 from harness.report.compared import not_as_called
 from harness.report.exports.cell import ExportCell
+from harness.report.exports.vocabulary import names_of, task_words
+from harness.report.task.words import options_words
 from harness.report.wording import models
 from harness.units import J_PER_WH
 
@@ -57,31 +59,52 @@ COUNTS = frozenset({"total_tokens", "total_prompt_tokens", "total_completion_tok
 """Their readers take these for integers."""
 
 TASK = "text_gen"
-"""Their name for text generation, with reasoning or without."""
+"""Their name for text generation, with reasoning or without. Other tasks are called as their data sets are."""
 
 EXPLANATION = """\
 Measured by inference-energy-harness, written in the format of AI Energy Score's tools.
 
-Not every run here follows AI Energy Score's protocol: see "protocol" below. Only aies-v1 and aies-v2 do, and only on
-an H100 are such figures comparable with those on their leaderboard.
+{terms}
 
 gpu_energy_wh              gross energy of the GPU boards over the successful queries, in Wh; not above idle
 successful_prompts         queries that were answered and whose energy is known; all other columns are of these
 failed_prompts             the other queries; their energy is not in gpu_energy_wh
 total_duration_seconds     sum of the queries' own durations, without the pauses between them
-avg_time_to_first_token    mean duration of the prefill, measured
+avg_time_to_first_token    {first_token}
 throughput_tokens_per_second, tokens_per_joule
                            of prompt and completion tokens together, as AI Energy Score defines them: a long prompt
                            raises both. Joules per output token are in the run's own summary.json
-prefill_wh, decode_wh      split at the end of each query's prefill; together they are the total
-preprocess_wh              null: the text is turned into tokens before a query's energy begins to count
-model_class                empty: AI Energy Score assigns it by hand
+{phases}
 co2_emissions_g            empty: no carbon intensity is known here
 error_message              empty unless the energy of no query is known
 
 An empty cell or null is a figure that is not known. None is an estimate.
 
 """
+
+OF_TEXT = {
+    "terms": """\
+Not every run here follows AI Energy Score's protocol: see "protocol" below. Only aies-v1 and aies-v2 do, and only on
+an H100 are such figures comparable with those on their leaderboard.""",
+    "first_token": "mean duration of the prefill, measured",
+    "phases": """\
+prefill_wh, decode_wh      split at the end of each query's prefill; together they are the total
+preprocess_wh              null: the text is turned into tokens before a query's energy begins to count
+model_class                empty: AI Energy Score assigns it by hand""",
+}
+OF_ANOTHER_TASK = {
+    "terms": """\
+No run here follows AI Energy Score's protocol: its figures of tasks other than text generation hold the work on an
+input before the model's own, and are of 1,000 inputs of its own data sets on an H100.""",
+    "first_token": "empty: this task has no prefill",
+    "phases": """\
+prefill_wh, decode_wh      null: this task has neither
+preprocess_wh              null: an input is decoded, resized or turned into tokens before its energy begins to count
+model_class                empty: AI Energy Score has classes of text generation only
+reasoning_state            empty: this task has no thinking
+task                       as AI Energy Score's data set for it is called""",
+}
+"""What the explanation says where the two kinds of tasks differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +122,14 @@ class _Mode:
         return self.cell.summary.cell.model_of(self.name)
 
     @property
+    def task(self) -> str | None:
+        """None: text generation."""
+        return self.cell.summary.cell.task
+
+    @property
     def state(self) -> str:
-        """The mode as their tables spell it: On, Off."""
-        return self.name[:1].upper() + self.name[1:]
+        """The mode as their tables spell it: On, Off; of a task without modes empty."""
+        return self.name[:1].upper() + self.name[1:] if self.task is None else ""
 
 
 def aies_files(cells: Sequence[ExportCell]) -> dict[str, str]:
@@ -115,7 +143,7 @@ def aies_files(cells: Sequence[ExportCell]) -> dict[str, str]:
     names: Counter[str] = Counter()
     files, described = {}, []
     for mode in modes:
-        base = f"{slug(mode.model)}_{slug(mode.state)}"
+        base = f"{slug(mode.model)}_{slug(mode.state or names_of(mode.task or '').theirs)}"
         names[base] += 1
         folder = base if names[base] == 1 else f"{base}_{names[base]}"
         energy_wh = _energy_wh(mode)
@@ -127,7 +155,12 @@ def aies_files(cells: Sequence[ExportCell]) -> dict[str, str]:
     writer = csv.DictWriter(table, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(_row(mode) for mode in modes)
-    return {**files, "master_results.csv": table.getvalue(), "README.txt": EXPLANATION + "\n".join(described) + "\n"}
+    return {**files, "master_results.csv": table.getvalue(), "README.txt": _readme(modes, described)}
+
+
+def _readme(modes: Sequence[_Mode], described: Sequence[str]) -> str:
+    of_text = all(mode.task is None for mode in modes)  # the cells of a run have one task
+    return EXPLANATION.format(**(OF_TEXT if of_text else OF_ANOTHER_TASK)) + "\n".join(described) + "\n"
 
 
 def _modes(cell: ExportCell) -> list[_Mode]:
@@ -183,7 +216,7 @@ def _row(mode: _Mode) -> dict[str, str]:
     """One row; columns that are not in it are not known."""
     row = {
         "model_name": mode.model,
-        "task": TASK,
+        "task": TASK if mode.task is None else names_of(mode.task).theirs,
         "reasoning_state": mode.state,
         "total_prompts": str(mode.n_queries),
         "successful_prompts": str(len(mode.counted)),
@@ -228,24 +261,27 @@ def _phases(mode: _Mode) -> dict[str, object]:
         "preprocess_wh": None,
         "prefill_wh": prefill_wh,
         "decode_wh": None if energy_wh is None or prefill_wh is None else energy_wh - prefill_wh,
-        "preprocess_note": "null: the text is turned into tokens before a query's energy begins to count",
+        "preprocess_note": "null: the text is turned into tokens before a query's energy begins to count"
+        if mode.task is None
+        else "null: work on the input before the model's own is not in a query's energy",
     }
 
 
 def _description(mode: _Mode, folder: str) -> str:
     summary = mode.cell.summary
     cell = summary.cell
+    of_task = {"mode": mode.name} if mode.task is None else {"task": task_words(cell), "options": options_words(cell)}
     facts = {
         "model": f"{mode.model}, revision {_revision(cell, mode.name)}",
         "protocol": cell.protocol,
-        "mode": mode.name,
+        **of_task,
         "prompts": f"{cell.prompt_set}, {mode.n_queries:,} asked, {len(mode.counted):,} in these figures",
-        "token cap": f"{cell.cap(mode.name):,}",
+        "token cap": f"{cell.cap(mode.name):,}" if cell.cap(mode.name) else "",
         "boards": ", ".join(board.name for board in mode.cell.boards) or "unknown",
         "method": summary.method.value,
         "run": f"{summary.run_id}, cell {cell.cell_id}, site {summary.site_id}",
     }
-    return "\n".join([folder, *(f"  {label:<10} {text}" for label, text in facts.items()), ""])
+    return "\n".join([folder, *(f"  {label:<10} {text}" for label, text in facts.items() if text), ""])
 
 
 def _revision(cell: Cell, mode: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.analysis.measured import PARTS
@@ -20,6 +21,7 @@ from harness.footprint.grids import Grid
 from harness.records import Board, Boundary, Method
 from harness.report.exports.cell import ExportMode, identity, rounded
 from harness.report.exports.statement import accuracy, sentence
+from harness.report.exports.vocabulary import BOAMPS_TYPES, Names, names_of, task_words
 from harness.report.wording import METHOD, estimated_words
 from harness.units import J_PER_KWH
 
@@ -30,6 +32,9 @@ QUALITIES = (("high", 0.1), ("medium", 0.25), ("low", 0.5))
 """Their words for a relative error of at most so much."""
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "b16"}
 """Precisions as their schema spells them; others keep their name."""
+FAMILIES = {"automatic-speech-recognition": "speech recognition"}
+"""Families that their schema names as examples; other tasks keep their name."""
+DIFFUSERS = "diffusers"
 BYTES_PER_GIB = 2**30
 PARAMETERS_PER_BILLION = 1e9
 
@@ -89,21 +94,35 @@ def boamps_text(mode: ExportMode, around: Surroundings, *, created_utc: str) -> 
 
 
 def _task(mode: ExportMode) -> dict[str, object]:
-    tokens = (("input", mode.summary.prompt_tokens), ("output", mode.summary.output_tokens))
+    cell = mode.cell.summary.cell
     score = accuracy(mode)
     task: dict[str, object] = {
         "taskStage": "inference",
-        "taskFamily": "text generation",
+        "taskFamily": FAMILIES.get(cell.task or "", task_words(cell)),
         "nbRequest": len(mode.counted),
         "algorithms": [_algorithm(mode)],
-        # Their data quantity of an inference is the mean of one request.
-        "dataset": [
-            {"dataUsage": usage, "dataType": "token"} | ({} if mean is None else {"dataQuantity": rounded(mean)})
-            for usage, mean in tokens
-        ],
+        "dataset": list(_data(mode)),
         "taskDescription": _description(mode),
     }
     return task if score is None or score.value is None else {**task, "measuredAccuracy": rounded(score.value)}
+
+
+def _data(mode: ExportMode) -> Iterator[dict[str, object]]:
+    """Their data quantity of an inference is the mean of one request: so many tokens, or one image."""
+    task = mode.cell.summary.cell.task
+    names = Names(pipeline="", theirs="") if task is None else names_of(task)
+    sides = (
+        ("input", names.inputs, mode.summary.prompt_tokens),
+        ("output", names.outputs, mode.summary.output_tokens),
+    )
+    for usage, kinds, n_tokens in sides:
+        kind = kinds[0]
+        if task is None or (kind == "text" and n_tokens is not None):
+            yield {"dataUsage": usage, "dataType": "token"} | (
+                {} if n_tokens is None else {"dataQuantity": rounded(n_tokens)}
+            )
+        else:
+            yield {"dataUsage": usage, "dataType": BOAMPS_TYPES.get(kind, "object"), "dataQuantity": len(kinds)}
 
 
 def _description(mode: ExportMode) -> str:
@@ -118,11 +137,14 @@ def _description(mode: ExportMode) -> str:
 
 def _algorithm(mode: ExportMode) -> dict[str, object]:
     cell, engine = mode.cell.summary.cell, mode.engine
-    algorithm: dict[str, object] = {"algorithmType": "llm", "foundationModelName": mode.model}
+    kind = "llm" if cell.task is None else "neural network"
+    algorithm: dict[str, object] = {"algorithmType": kind, "foundationModelName": mode.model}
     if mode.hub_url is not None:
         algorithm["foundationModelUri"] = mode.hub_url
-    algorithm["framework"] = cell.engine.name
-    version = mode.cell.manifest.site.packages.get(cell.engine.name)
+    libraries = {} if engine is None else engine.libraries
+    framework = DIFFUSERS if DIFFUSERS in libraries else cell.engine.name
+    algorithm["framework"] = framework
+    version = libraries.get(framework) or mode.cell.manifest.site.packages.get(framework)
     if version is not None:
         algorithm["frameworkVersion"] = version
     if engine is not None:

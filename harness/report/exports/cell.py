@@ -103,8 +103,9 @@ class ExportMode:
     @property
     def stem(self) -> str:
         """A harmless file name for it, with the number of its repeat after the first."""
-        repeat = self.cell.summary.cell.repeat
-        return "-".join((slug(self.model), slug(self.mode), *((f"repeat-{repeat + 1}",) if repeat else ())))
+        cell = self.cell.summary.cell
+        repeat = (f"repeat-{cell.repeat + 1}",) if cell.repeat else ()
+        return "-".join((slug(self.model), slug(cell.task or self.mode), *repeat))
 
     @property
     def _of_pair(self) -> bool:

@@ -14,9 +14,11 @@ from collections.abc import Sequence
 
 from harness.errors import InvalidMeasurement
 from harness.footprint.grids import Grid
+from harness.records import Estimate
 from harness.report.exports.cell import ExportMode, identity, rounded
 from harness.report.exports.spdx import package_url
 from harness.report.exports.statement import PREFIX, accuracy, energy_kwh_per_1000, properties, sentence
+from harness.report.exports.vocabulary import TEXT_GENERATION, Names, hub_metric, names_of
 
 G_PER_TONNE = 1e6
 
@@ -63,13 +65,9 @@ def _component(modes: Sequence[ExportMode], grid: Grid | None) -> dict[str, obje
     first = modes[0]
     summary = first.cell.summary
     energies = [_consumption(mode, grid) for mode in modes]
-    scores = [metric for mode in modes if (metric := _accuracy(mode)) is not None]
+    scores = [metric for mode in modes for metric in (_accuracy(mode), *_qualities(mode)) if metric is not None]
     card: dict[str, object] = {
-        "modelParameters": {
-            "task": "text-generation",
-            "inputs": [{"format": "text"}],
-            "outputs": [{"format": "text"}],
-        },
+        "modelParameters": _parameters(summary.cell.task),
         "considerations": {"environmentalConsiderations": {"energyConsumptions": energies}},
     }
     if scores:
@@ -86,6 +84,13 @@ def _component(modes: Sequence[ExportMode], grid: Grid | None) -> dict[str, obje
         component["purl"] = package_url(first)
         component["externalReferences"] = [{"type": "distribution", "url": first.hub_url}]
     return component
+
+
+def _parameters(task: str | None) -> dict[str, object]:
+    """The task by the Hub's name of it, and what goes in and comes out."""
+    names = Names(pipeline=TEXT_GENERATION, theirs="") if task is None else names_of(task)
+    inputs, outputs = ([{"format": kind} for kind in kinds] for kinds in (names.inputs, names.outputs))
+    return {"task": names.pipeline, "inputs": inputs, "outputs": outputs}
 
 
 def _consumption(mode: ExportMode, grid: Grid | None) -> dict[str, object]:
@@ -124,13 +129,24 @@ def _carbon(grid: Grid) -> list[tuple[str, str]]:
 
 def _accuracy(mode: ExportMode) -> dict[str, object] | None:
     score = accuracy(mode)
-    if score is None or score.value is None:
+    if score is None or score.value is None or mode.summary.quality:
         return None
+    return _metric(mode, "accuracy", score, mode.summary.n_scored)
+
+
+def _qualities(mode: ExportMode) -> list[dict[str, object]]:
+    """Of a task that is not text generation, by the Hub's names of metrics."""
+    known = (each for each in mode.summary.quality if each.figure.value is not None)
+    return [_metric(mode, hub_metric(each.metric), each.figure, each.n) for each in known]
+
+
+def _metric(mode: ExportMode, kind: str, score: Estimate, n: int) -> dict[str, object]:
     cell = mode.cell.summary.cell
+    of_mode = f"mode {mode.mode}, " if cell.task is None else ""
     metric: dict[str, object] = {
-        "type": "accuracy",
+        "type": kind,
         "value": f"{score.value:.9g}",
-        "slice": f"mode {mode.mode}, {mode.summary.n_scored} scored answers to {cell.prompt_set}",
+        "slice": f"{of_mode}{n} scored answers to {cell.prompt_set}",
     }
     if score.low is not None and score.high is not None:
         metric["confidenceInterval"] = {"lowerBound": f"{score.low:.9g}", "upperBound": f"{score.high:.9g}"}

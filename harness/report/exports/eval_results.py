@@ -113,8 +113,18 @@ def _refuse(mode: ExportMode) -> None:
         )
 
 
+def _of_size(mode: ModeSummary) -> Iterator[Figure]:
+    """Of a task with a size of its own: how much of it a Wh is enough for."""
+    for law in mode.size_laws[:1]:
+        yield Figure(
+            name=f"{law.size}_per_wh",
+            words=f"how many times one {law.unit} per Wh",
+            of=lambda mode: _per(J_PER_WH, mode.size_laws[0].energy_per_unit_j.value),
+        )
+
+
 def _known(mode: ExportMode) -> Iterator[tuple[Figure, float]]:
-    for figure in FIGURES:
+    for figure in (*FIGURES, *_of_size(mode.summary)):
         value = figure.of(mode.summary)
         if value is not None:
             yield figure, rounded(value)
@@ -124,7 +134,7 @@ def task_id(ranked: Ranked, figure: Figure) -> str:
     """Names the leaderboard: what people ask for first, a hash of all that is equal in its rows, figure and unit."""
     summary = ranked.mode.cell.summary
     board = next((board.name for board in ranked.mode.cell.boards), summary.headline.value)
-    said = (summary.cell.prompt_set, summary.cell.protocol, ranked.mode.mode, board)
+    said = (summary.cell.prompt_set, summary.cell.protocol, summary.cell.task or ranked.mode.mode, board)
     return "-".join((*map(slug, said), json_hash(dict(ranked.conditions)), figure.name)).lower()
 
 

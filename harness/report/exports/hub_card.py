@@ -13,13 +13,16 @@ from dataclasses import dataclass
 import yaml
 
 from harness.analysis.serving.serving import load_words
-from harness.records import Finding, ModeSummary, Summary
+from harness.records import Cell, Finding, ModeSummary, Summary
 from harness.report.compared import not_as_called
 from harness.report.exports.cell import ExportCell, hub_page
 from harness.report.exports.hub_columns import column
+from harness.report.exports.vocabulary import names_of, task_words, title_of
 from harness.report.facts import facts_of
 from harness.report.markdown import escaped, own_sentence
 from harness.report.numbers import UNKNOWN, ends_of, half_width, value_of
+from harness.report.task.quality import main_quality, metric_words
+from harness.report.task.words import options_words
 from harness.report.wording import doubts, joules_label
 
 SPLIT = "results"
@@ -114,9 +117,15 @@ def _head(cells: Sequence[ExportCell], tables: Sequence[Table], publication: Pub
         **({} if publication.license is None else {"license": publication.license}),
         "pretty_name": _title(cells),
         "size_categories": [SIZES[min(max(len(str(n_most)) - 3, 0), len(SIZES) - 1)]],
-        "tags": ["energy", "inference-energy", "benchmark-results", *kinds, PROJECT],
+        "tags": ["energy", "inference-energy", "benchmark-results", *kinds, *_pipelines(cells), PROJECT],
         "configs": configs,
     }
+
+
+def _pipelines(cells: Sequence[ExportCell]) -> list[str]:
+    """Tasks by the Hub's names; of text generation none is given."""
+    tasks = (cell.summary.cell.task for cell in cells)
+    return list(dict.fromkeys(names_of(task).pipeline for task in tasks if task is not None))
 
 
 def _title(cells: Sequence[ExportCell]) -> str:
@@ -127,10 +136,12 @@ def _title(cells: Sequence[ExportCell]) -> str:
 
 def _opening(cells: Sequence[ExportCell]) -> str:
     first = cells[0]
+    holds = "its tokens and whether its answer was right; beside it what each mode costs and how modes compare"
+    if first.summary.cell.task is not None:
+        holds = "its size and how its answer was judged; beside it what a query costs on average"
     text = (
         f"Every query of the run {escaped(first.summary.run_id)} of {escaped(first.began_utc)}, made with {PROJECT} "
-        f"{escaped(first.manifest.harness_version)}: its energy, its time, its tokens and whether its answer was "
-        f"right; beside it what each mode costs and how modes compare."
+        f"{escaped(first.manifest.harness_version)}: its energy, its time, {holds}."
     )
     if any(cell.summary.estimated for cell in cells):
         text += (
@@ -143,11 +154,12 @@ def _opening(cells: Sequence[ExportCell]) -> str:
 def _measured(cell: ExportCell, mode: str | None) -> Iterator[str]:
     summary, what = cell.summary, cell.summary.cell
     facts = [
+        *([("Task", escaped(title_of(what)))] if what.task is not None else []),
         ("Model", ", ".join(_checkpoints(cell))),
         ("Executed by", escaped(f"{what.engine.name} on {what.engine.device}, {load_words(what)}")),
         ("Precision", escaped(_precision(cell))),
         ("Prompts", escaped(f"{what.prompt_set}, sha256 {what.prompt_set_sha256}")),
-        ("Protocol", escaped(f"{what.protocol}, at most {what.max_new_tokens:,} new tokens, seed {what.seed}")),
+        ("Protocol", escaped(f"{what.protocol}, {_asked(what)}seed {what.seed}")),
         ("Repeat", f"{what.repeat + 1}"),
     ]
     known = {group.title: group.facts for group in facts_of(summary, cell.manifest)}
@@ -161,8 +173,16 @@ def _measured(cell: ExportCell, mode: str | None) -> Iterator[str]:
     yield _grid(("", ""), facts)
     modes = [each for each in summary.modes if mode is None or each.mode == mode]
     unit = joules_label(summary, "Wh per 1,000 queries")
-    head = ("mode", "queries", escaped(unit), "95 % over prompts", "reading", "runs", "gain", "right answers")
-    yield _grid(head, [_figures(each) for each in modes])
+    named, judged = ("mode", "right answers") if what.task is None else ("task", "quality")
+    head = (named, "queries", escaped(unit), "95 % over prompts", "reading", "runs", "gain", judged)
+    yield _grid(head, [_figures(each, what) for each in modes])
+
+
+def _asked(cell: Cell) -> str:
+    """Under which limits and options."""
+    options, cap = options_words(cell), cell.max_new_tokens
+    parts = (f"at most {cap:,} new tokens" if cap else "", options)
+    return "".join(f"{part}, " for part in parts if part)
 
 
 def _checkpoints(cell: ExportCell) -> Iterator[str]:
@@ -184,14 +204,16 @@ def _precision(cell: ExportCell) -> str:
     return f"asked for {asked}, executed {', '.join(executed)}"
 
 
-def _figures(mode: ModeSummary) -> tuple[str, ...]:
+def _figures(mode: ModeSummary, cell: Cell) -> tuple[str, ...]:
     energy = mode.energy_wh_per_1000
     parts = (energy.half_width_reading, energy.half_width_runs, energy.half_width_gain)
     scored = f"{mode.n_correct:,} of {mode.n_scored:,}" if mode.n_scored else "not judged"
     ends = ends_of(energy) or UNKNOWN
-    return tuple(
-        map(escaped, (mode.mode, f"{mode.n_queries:,}", value_of(energy), ends, *map(half_width, parts), scored))
-    )
+    name = mode.mode if cell.task is None else task_words(cell)
+    if cell.task is not None:
+        quality = main_quality(mode)
+        scored = "not judged" if quality is None else f"{metric_words(quality.metric)} {value_of(quality.figure)}"
+    return tuple(map(escaped, (name, f"{mode.n_queries:,}", value_of(energy), ends, *map(half_width, parts), scored)))
 
 
 def _trust(cells: Sequence[ExportCell]) -> Iterator[str]:

@@ -47,6 +47,8 @@ TEXTS = {
     "cell_id": "what was measured: model, revision, engine, precision, prompts, protocol, as a hash",
     "site_id": "where it was measured: machine, boards, driver, versions, as a hash",
     "started_utc": "when its first session began",
+    "task": "what is done; null: text is generated, with or without thinking",
+    "task_options": "of the task, such as an image generator's steps; null: it has none",
     "model": "the checkpoint that answered",
     "mode": "how it was asked to think: off, on, a budget, an effort",
     "protocol": "the measurement protocol and its version",
@@ -82,6 +84,9 @@ COUNTS = {
     "thinking_tokens": "tokens of its thinking",
     "answer_tokens": "tokens of its answer",
     "output_tokens": "tokens that it wrote, thinking included",
+    "input_pixels": "of the image that the model was given",
+    "output_pixels": "of all images that it made",
+    "denoising_steps": "of the image that it made",
     "repeat": "number of the repeat, from 0",
     "session": "number of the process start within the run",
     "max_new_tokens": "the token cap of a query",
@@ -89,7 +94,7 @@ COUNTS = {
     "n_queries": "queries in this mode, failed ones included",
     "n_failed": "queries without an answer",
     "n_without_energy": "answered queries whose energy is not known",
-    "n_scored": "answers that were judged",
+    "n_scored": "answers that were judged, or graded",
     "n_correct": "answers that were right",
     "n_cut": "outputs that the token cap cut",
     "n_forced": "queries whose thinking was ended by force at its budget",
@@ -114,6 +119,11 @@ NUMBERS = {
     "output_tokens_per_query": "mean output tokens",
     "thinking_tokens_per_query": "mean thinking tokens",
     "answer_tokens_per_query": "mean answer tokens",
+    "audio": "length of the sound",
+    "audio_per_query": "mean length of the sounds",
+    "input_pixels_per_query": "mean pixels of the images that the model was given",
+    "output_pixels_per_query": "mean pixels of the images that it made",
+    "denoising_steps_per_query": "mean denoising steps",
     "power": "mean power during the queries",
     "power_idle": "power with the model loaded and nothing asked",
     "energy_ratio": "total energy in the numerator over total energy in the denominator, over the same prompts",
@@ -130,6 +140,43 @@ NUMBERS = {
     "p_value": "of the difference in right answers: exact, two-sided (McNemar)",
     "log_sd": "standard deviation of the prompts' own log ratios",
     "smallest_detectable": "relative: a true ratio of 1 plus this is told from 1 in 80 % of studies of this size",
+}
+QUALITIES = {
+    "accuracy": "share of right answers among those that could be compared with a reference",
+    "f1": "mean F1 of the words of answer and reference, as SQuAD computes it",
+    "exact_match": "share of answers that are the reference's, as SQuAD compares them",
+    "rougeL": "mean F-measure of ROUGE-L, the longest common sequence of words",
+    "rouge1": "mean F-measure of ROUGE-1, single words",
+    "rouge2": "mean F-measure of ROUGE-2, pairs of words",
+    "word_error_rate": "all wrong words over all words of the references; lower is better",
+    "spearman": "rank correlation of answers and references",
+    "map": "COCO's mean average precision, over overlaps of 50 to 95 %",
+    "map_50": "COCO's mean average precision at an overlap of 50 %",
+}
+"""By the names of the metrics."""
+SCORES = {
+    "f1": "F1 of the words of answer and reference, as SQuAD computes it",
+    "exact_match": "1: the answer is the reference's, as SQuAD compares them; 0: it is not",
+    "rougeL": "F-measure of ROUGE-L, the longest common sequence of words",
+    "rouge1": "F-measure of ROUGE-1, single words",
+    "rouge2": "F-measure of ROUGE-2, pairs of words",
+    "word_errors": "words of the reference that are wrong or missing, and words too many",
+    "reference_words": "words of the reference",
+    "similarity": "how alike the model finds two sentences",
+    "reference": "how alike the reference finds them, on its own scale",
+}
+"""Of one answer, by the names of a score's values."""
+UNITS_OF_SIZES = {
+    "second_of_audio": "second of audio",
+    "output_megapixel_step": "megapixel that is made, and denoising step",
+    "input_megapixel": "megapixel of an image that the model is given",
+    "prompt_token": "token that the model reads",
+}
+OF_UNIT = {
+    "energy_per": "gross energy per {}, total over total",
+    "duration_per": "time per {}, total over total",
+    "energy_fixed_beside": "in a line fitted to the queries, what a query takes that does not grow with its {}",
+    "energy_per_further": "in a line fitted to the queries, the gross energy of one more {}",
 }
 OF_BOUNDARY = {
     "energy_gross": "gross energy of {}, idle power during the query included",
@@ -149,6 +196,8 @@ _NAME = re.compile(
     rf"(?P<quantity>.+?)(?:_(?P<part>{'|'.join(PARTS)}))?(?:_(?P<estimated>estimated))?(?:_(?P<unit>{'|'.join(UNITS)}))?"
 )
 _BOUNDARY = re.compile(rf"(?P<boundary>{'|'.join((Boundary.GPU_BOARD, Boundary.HOST))})_(?P<rest>.+)")
+_OF_UNIT = re.compile(rf"(?P<what>{'|'.join(OF_UNIT)})_(?P<unit>{'|'.join(UNITS_OF_SIZES)})")
+_QUALITY = re.compile(rf"(?P<n>n_)?quality_(?P<metric>{'|'.join(QUALITIES)})")
 _PHASE = re.compile(r"(?P<quantity>energy_difference|energy|duration)_(?P<phase>[a-z_]+)_per_query")
 
 
@@ -162,6 +211,9 @@ def column(name: str) -> Column:
         return Column(name=name, kind=Kind.TEXT, unit="", meaning=TEXTS[name])
     if name in COUNTS:
         return Column(name=name, kind=Kind.COUNT, unit="", meaning=COUNTS[name])
+    quality = _QUALITY.fullmatch(name)
+    if quality is not None and quality["n"]:
+        return Column(name=name, kind=Kind.COUNT, unit="", meaning=f"answers that quality_{quality['metric']} is over")
     if name == "correct":
         return Column(name=name, kind=Kind.TRUTH, unit="", meaning="whether the answer is right; null: not judged")
     boundary = _BOUNDARY.fullmatch(name)
@@ -212,6 +264,12 @@ def _schema(names: Iterable[str]) -> Any:
 def _quantity(name: str) -> str:
     if name in NUMBERS:
         return NUMBERS[name]
+    if name.startswith("score_") and name.removeprefix("score_") in SCORES:
+        return f"of the answer's score: {SCORES[name.removeprefix('score_')]}"
+    if (quality := _QUALITY.fullmatch(name)) is not None:
+        return QUALITIES[quality["metric"]]
+    if (of_unit := _OF_UNIT.fullmatch(name)) is not None:
+        return OF_UNIT[of_unit["what"]].format(UNITS_OF_SIZES[of_unit["unit"]])
     boundary = _BOUNDARY.fullmatch(name)
     if boundary is not None and boundary["rest"] in OF_BOUNDARY:
         return OF_BOUNDARY[boundary["rest"]].format(BOUNDARY[Boundary(boundary["boundary"])])

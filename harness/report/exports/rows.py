@@ -30,6 +30,14 @@ OTHERS = (
     ("answer_tokens_per_query", "", "answer_tokens", INTERVAL),
 )
 """The same, and the parts that the interval of such a figure has."""
+LAWS = {
+    "audio_s": "second_of_audio",
+    "output_megapixel_steps": "output_megapixel_step",
+    "input_megapixels": "input_megapixel",
+    "prompt_tokens": "prompt_token",
+}
+"""One unit of a size, as a name. Joules per output token are among the energies."""
+LINE = (("energy_fixed_beside", "per_query_j"), ("energy_per_further", "per_unit_j"))
 COUNTS = ("n_queries", "n_failed", "n_without_energy", "n_scored", "n_correct", "n_cut", "n_forced")
 
 Value = str | int | float | None
@@ -71,9 +79,27 @@ def _row(cell: ExportCell, mode: ModeSummary) -> Iterator[tuple[str, Value]]:
     for name, duration_s in mode.phases_s.items():
         yield f"duration_{name}_per_query_s", duration_s
     yield from _estimate("power_idle", _unit(summary, "w"), summary.power_idle_w, ("half_width_reading",))
+    yield from _of_task(summary, mode)
     faults = not_as_called(summary).get(mode.mode, ())
     yield "invalid", ", ".join(dict.fromkeys(finding.code.value for finding in faults))
     yield "findings", ", ".join(sorted({finding.code.value for finding in summary.findings}))
+
+
+def _of_task(summary: Summary, mode: ModeSummary) -> Iterator[tuple[str, Value]]:
+    """What other tasks than text generation have: qualities, sizes, and what a unit of a size costs."""
+    for quality in mode.quality:
+        yield f"n_quality_{quality.metric}", quality.n
+        yield from _estimate(f"quality_{quality.metric}", "", quality.figure, INTERVAL)
+    for size, mean in mode.sizes.items():
+        quantity = size.removesuffix("_s")
+        yield f"{quantity}_per_query{'_s' if quantity != size else ''}", mean
+    for law in mode.size_laws:
+        if law.size in LAWS:
+            unit = LAWS[law.size]
+            yield from _estimate(f"energy_per_{unit}", _unit(summary, "j"), law.energy_per_unit_j)
+            yield f"duration_per_{unit}_s", law.duration_per_unit_s
+            for quantity, field in LINE:
+                yield from _estimate(f"{quantity}_{unit}", _unit(summary, "j"), getattr(law, field))
 
 
 def of_cell(cell: ExportCell) -> Iterator[tuple[str, Value]]:
@@ -84,6 +110,9 @@ def of_cell(cell: ExportCell) -> Iterator[tuple[str, Value]]:
     yield "cell_id", what.cell_id
     yield "site_id", summary.site_id
     yield "started_utc", cell.began_utc
+    if what.task is not None:
+        yield "task", what.task
+        yield "task_options", ", ".join(f"{name}={value}" for name, value in what.task_options.items()) or None
     yield "repeat", what.repeat
     yield "protocol", what.protocol
     yield "prompt_set", what.prompt_set

@@ -15,6 +15,7 @@ import json
 from harness.errors import InvalidMeasurement
 from harness.report.exports.cell import ExportMode, identity
 from harness.report.exports.statement import PREFIX, accuracy, energy_kwh_per_1000, plain, properties, sentence
+from harness.report.exports.vocabulary import task_words
 
 CONTEXT = "https://spdx.org/rdf/3.0.1/spdx-context.jsonld"
 CREATION = "_:creation"
@@ -37,6 +38,7 @@ def spdx_document(mode: ExportMode, *, created_utc: str) -> dict[str, object]:
             "`harness report` says why; `--mode` exports another mode.",
         )
     summary, version = mode.cell.summary, mode.cell.manifest.harness_version
+    cell, task = summary.cell, summary.cell.task
     parts = (summary.run_id, summary.cell.cell_id, summary.site_id, mode.mode)
     package_id, document_id = _iri("package", *parts), _iri("document", *parts, created_utc)
     agent_id, tool_id = _iri("agent", version), _iri("tool", version)
@@ -54,7 +56,7 @@ def spdx_document(mode: ExportMode, *, created_utc: str) -> dict[str, object]:
         "type": "SpdxDocument",
         "spdxId": document_id,
         "creationInfo": CREATION,
-        "name": f"Inference energy of {mode.model}, mode {mode.mode}",
+        "name": f"Inference energy of {mode.model}, {f'mode {mode.mode}' if task is None else task_words(cell)}",
         "profileConformance": ["core", "software", "extension"],
         "rootElement": [package_id],
         "element": elements,
@@ -108,11 +110,22 @@ def _package(mode: ExportMode, spdx_id: str, quantity: str) -> dict[str, object]
     if mode.hub_url is not None:
         package["software_downloadLocation"] = mode.hub_url
         package["software_packageUrl"] = package_url(mode)
-    score = accuracy(mode)
-    if score is not None and score.value is not None:
-        entry = {"type": "DictionaryEntry", "key": f"{PREFIX}accuracy", "value": f"{score.value:.9g}"}
-        package["ai_metric"] = [entry]
+    if mode.cell.summary.cell.task is not None:
+        package["ai_domain"] = [task_words(mode.cell.summary.cell)]
+    entries = [
+        {"type": "DictionaryEntry", "key": f"{PREFIX}{name}", "value": f"{value:.9g}"}
+        for name, value in _metrics(mode).items()
+    ]
+    if entries:
+        package["ai_metric"] = entries
     return package
+
+
+def _metrics(mode: ExportMode) -> dict[str, float]:
+    """The figures of quality that are known."""
+    score = accuracy(mode)
+    found = {} if score is None or score.value is None else {"accuracy": score.value}
+    return found | {each.metric: each.figure.value for each in mode.summary.quality if each.figure.value is not None}
 
 
 def package_url(mode: ExportMode) -> str | None:

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from harness.analysis.serving.serving import is_under_load, load_words
 from harness.records import Estimate
 from harness.report.exports.cell import ExportMode, rounded
+from harness.report.exports.vocabulary import task_words
 from harness.report.numbers import UNKNOWN, ends_of, value_of
+from harness.report.task.quality import main_quality, metric_words
+from harness.report.task.words import options_words
 from harness.report.wording import BOUNDARY, METHOD, SHARED, energy_source, estimated_words
 
 PER = "1,000 queries"
@@ -37,11 +40,29 @@ def sentence(mode: ExportMode) -> str:
     interval = f" (95 % over prompts: {ends})" if ends else ""
     value = UNKNOWN if wh.value is None else f"{value_of(wh)} Wh per {PER}{interval}"
     cell, n = summary.cell, len(mode.counted)
+    what = f"mode {mode.mode}" if cell.task is None else task_words(cell)
+    conditions = [
+        f"{n:,} {'query' if n == 1 else 'queries'} of {cell.prompt_set}",
+        f"protocol {cell.protocol}",
+        options_words(cell),
+        f"at most {cap:,} new tokens" if (cap := cell.cap(mode.mode)) else "",
+        load_words(cell) if is_under_load(cell) else "batch size 1",
+    ]
     return (
-        f"Inference energy, mode {mode.mode}: {value}; {energy_source(summary)}. "
-        f"{n:,} {'query' if n == 1 else 'queries'} of {cell.prompt_set}, protocol {cell.protocol}, at most "
-        f"{cell.cap(mode.mode):,} new tokens, {load_words(cell) if is_under_load(cell) else 'batch size 1'}."
+        f"Inference energy, {what}: {value}; {energy_source(summary)}. {', '.join(filter(None, conditions))}."
+        f"{_quality_sentence(mode)}"
     )
+
+
+def _quality_sentence(mode: ExportMode) -> str:
+    """How good the answers were, of a task that is not text generation; empty where that is not known."""
+    quality = main_quality(mode.summary)
+    if quality is None:
+        return ""
+    ends = ends_of(quality.figure)
+    interval = f" (95 % over prompts: {ends})" if ends else ""
+    better = "" if quality.higher_is_better else ", less is better"
+    return f" {metric_words(quality.metric)} {value_of(quality.figure)}{interval} of {quality.n:,} answers{better}."
 
 
 def properties(mode: ExportMode) -> list[tuple[str, str]]:
@@ -69,15 +90,17 @@ def _facts(mode: ExportMode) -> Iterator[tuple[str, object]]:
     yield "n_queries_in_total", len(mode.counted)
     yield "n_queries_failed", mode.summary.n_failed
     yield "n_queries_without_energy", mode.summary.n_without_energy
-    yield "mode", mode.mode
-    yield "task", "text generation"
+    yield "mode", mode.mode if cell.task is None else None
+    yield "task", task_words(cell)
+    yield "task_options", options_words(cell)
     yield "prompt_set", cell.prompt_set
     yield "prompt_set_sha256", cell.prompt_set_sha256
     yield "protocol", cell.protocol
-    yield "max_new_tokens", cell.cap(mode.mode)
+    yield "max_new_tokens", cell.cap(mode.mode) or None
     yield "batch_size", cell.batch_size
     yield "prompt_tokens_per_query", mode.summary.prompt_tokens
     yield "output_tokens_per_query", mode.summary.output_tokens
+    yield from _of_task(mode)
     yield "engine", _versioned(cell.engine.name, manifest.site.packages)
     yield "precision", None if mode.engine is None else mode.engine.executed_precision
     yield "quantization", None if cell.quantization == "none" else cell.quantization
@@ -88,6 +111,19 @@ def _facts(mode: ExportMode) -> Iterator[tuple[str, object]]:
     yield "cell", cell.cell_id
     yield "site", summary.site_id
     yield "findings", ", ".join(sorted({finding.code.value for finding in summary.findings}))
+
+
+def _of_task(mode: ExportMode) -> Iterator[tuple[str, object]]:
+    """What a query's size is and costs, and how good the answers are; nothing of text generation."""
+    for name, mean in mode.summary.sizes.items():
+        yield f"{name}_per_query", mean
+    for law in mode.summary.size_laws[:1]:
+        yield "energy_per_size_j", law.energy_per_unit_j.value
+        yield "energy_per_size_unit", law.unit
+    for quality in mode.summary.quality:
+        yield quality.metric, quality.figure.value
+        yield f"{quality.metric}_low", quality.figure.low
+        yield f"{quality.metric}_high", quality.figure.high
 
 
 def boards(mode: ExportMode) -> list[str]:

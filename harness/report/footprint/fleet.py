@@ -45,6 +45,8 @@ class FleetReport(Record):
     energy_source: str
     is_alone: bool
     """Whether each query was measured alone on its boards (batch 1), whatever is made of it here."""
+    task: str | None = None
+    """None: text generation, of which alone it is published what a busy server saves."""
     spec: ProjectionSpec
     modes: tuple[Projection, ...]
     carbon: tuple[GridYear, ...]
@@ -86,9 +88,13 @@ def fleet_report(repeats: Sequence[Measured], spec: ProjectionSpec) -> FleetRepo
         )
     alone = any(each.is_alone for each in subjects)
     if alone and not spec.as_batch_1 and spec.batch_factor is None:
+        cost = (
+            f"which can cost {ALICE:.0f} times what it costs"
+            if summary.cell.task is None
+            else "which may cost more than"
+        )
         raise UsageError(
-            f"{summary.run_id} asked one query at a time (batch 1), which can cost {ALICE:.0f} times what it costs on "
-            "a busy server, so it is no fleet's.",
+            f"{summary.run_id} asked one query at a time (batch 1), {cost} on a busy server, so it is no fleet's.",
             "Add --as-batch-1 to project it all the same, or --batch-factor 10..50 to divide by a factor that you "
             "stand for.",
         )
@@ -104,6 +110,7 @@ def fleet_report(repeats: Sequence[Measured], spec: ProjectionSpec) -> FleetRepo
         boundary=summary.headline,
         energy_source=energy_source(summary),
         is_alone=alone,
+        task=summary.cell.task,
         spec=spec,
         modes=projected,
         carbon=tuple(_on(grid, projected) for grid in grids(spec.grid)),

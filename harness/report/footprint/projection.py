@@ -85,7 +85,9 @@ def _answer(mode: Projection, report: FleetReport, word: str) -> Answer:
         f"{power_words(mode.power_mw)} on average{word}, {value_of(energy)} TWh a year{ends}{word}: "
         f"{share} of {plant.name}."
     )
-    if report.is_alone and report.spec.batch_factor is None:
+    if report.task is not None and report.is_alone and report.spec.batch_factor is None:
+        text += " As if every query ran alone (batch 1); what a busy server saves is published of text generation only."
+    elif report.is_alone and report.spec.batch_factor is None:
         least, most = (power_words(Spread(value=mode.power_mw.value / factor)) for factor in (ALICE, ML_ENERGY[0]))
         text += (
             f" As if every query ran alone (batch 1); by published factors a busy server needs 1/{ALICE:.0f} to "
@@ -153,7 +155,7 @@ def _fleet(report: FleetReport, word: str) -> list[TableRow]:
                 label=f"MW {_as_measured(report)}{word}", figures=tuple(figure_of(each, megawatts) for each in alone)
             )
         )
-    elif report.is_alone:
+    elif report.is_alone and report.task is None:
         for factor in (ML_ENERGY[0], ALICE):
             figures = tuple(Figure(value=digits(each.power_mw.value / factor)) for each in modes)
             rows.append(TableRow(label=f"MW if a busy server needs 1/{factor:.0f}{word}", figures=figures))
@@ -219,7 +221,7 @@ def _notes(report: FleetReport) -> list[str]:
     notes += [step_words(step) for step in steps if step.name != QUERIES]
     notes.append(f"{QUERIES}: {count_words(report.spec.queries_per_day)}, assumed: stated by the user.")
     taken = {step.name for mode in modes for step in mode.steps}
-    if report.is_alone:
+    if report.is_alone and report.task is None:
         notes += [f"Busy server: {source}" for source in SOURCES]
     if SERVING not in taken and report.is_alone:
         notes.append("Assumed by --as-batch-1: every query of the fleet runs alone on its boards.")

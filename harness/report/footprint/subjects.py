@@ -141,8 +141,9 @@ def _subject(measured: Measured, mode: ModeSummary, host_per_board: Spread | Non
         if channel.makes_energy and channel.boundary is Boundary.GPU_BOARD
     }
     node_per_board, node_source = _node(summary, mode, host_per_board)
+    task = summary.cell.task
     return Subject(
-        mode=mode.mode,
+        mode=mode.mode if task is None else task.replace("-", " "),
         energy_j=mode.energy_j.value,
         parts=parts,
         unknown=unknown,

@@ -33,7 +33,7 @@ def power_lead(table: PowerTable) -> Lead:
         f"{share_words(table.alpha)}, both sides on one board, in one job."
     )
     return Lead(
-        title=f"What a gate can see: mode {table.mode}, {table.prompt_set}",
+        title=f"What a gate can see: {table.task or f'mode {table.mode}'}, {table.prompt_set}",
         tables=(
             _table(
                 f"Queries, at {table.n_repeats} repeats of each side",

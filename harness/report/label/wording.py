@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from harness.errors import InvalidMeasurement
-from harness.records import Estimate
+from harness.records import Cell, Estimate
 from harness.reference.matching import outer_interval
 from harness.reference.report import reference_report
 from harness.reference.stars import STARS, StarRating
 from harness.report.compared import listed
 from harness.report.exports.cell import ExportMode
 from harness.report.exports.statement import boards
+from harness.report.exports.vocabulary import task_words, title_of
 from harness.report.numbers import ends_of, value_of
+from harness.report.task.words import options_words
 from harness.report.wording import BOUNDARY, METHOD, estimated_words
 
 NAME = "inference-energy-harness"
@@ -91,12 +93,12 @@ def label_of(mode: ExportMode, *, link: str | None = None) -> Label:
     shown = Estimate(value=energy.value) if outer is None else Estimate(value=energy.value, low=outer[0], high=outer[1])
     ends = ends_of(shown)
     rating = _rating(mode)
-    verdict, note = _verdict(rating)
+    verdict, note = _verdict(rating, summary.cell)
     return Label(
         model=printable(mode.model),
-        task=f"Text generation, {REASONING.get(mode.mode, f'reasoning {mode.mode}')}",
+        task=_task(mode),
         prompts=printable(f"{len(mode.counted):,} of {summary.cell.prompt_set}"),
-        protocol=printable(summary.cell.protocol),
+        protocol=printable(", ".join(filter(None, (summary.cell.protocol, options_words(summary.cell))))),
         hardware=printable(_counted(boards(mode)) or manifest.site.cpu),
         month=_month(mode.cell.began_utc),
         value=value_of(shown),
@@ -114,6 +116,14 @@ def label_of(mode: ExportMode, *, link: str | None = None) -> Label:
     )
 
 
+def _task(mode: ExportMode) -> str:
+    """The task; of text generation also how it was asked to think."""
+    cell = mode.cell.summary.cell
+    if cell.task is not None:
+        return printable(title_of(cell))
+    return f"{title_of(cell)}, {REASONING.get(mode.mode, f'reasoning {mode.mode}')}"
+
+
 def printable(text: str) -> str:
     """Text on one line, without control and direction characters, which would hide or turn what follows them."""
     kept = (" " if char.isspace() else char for char in text if char.isspace() or unicodedata.category(char)[0] != "C")
@@ -127,8 +137,10 @@ def _rating(mode: ExportMode) -> StarRating:
     return rating
 
 
-def _verdict(rating: StarRating) -> tuple[str, str]:
+def _verdict(rating: StarRating, cell: Cell) -> tuple[str, str]:
     """The line beside the stars, and the one beneath."""
+    if cell.task is not None:
+        return "No stars", f"Not rated: AI Energy Score's scale of {task_words(cell)} is not known"
     if rating.stars is None:
         more = len(rating.refused) - 1
         others = f" (and {more} more reason{'s' if more > 1 else ''})" if more else ""

@@ -51,7 +51,7 @@ def markdown_of(view: LeaderboardView) -> str:
         alarm = f"\n\n**{escaped(ranking.alarm)}**" if ranking.alarm else ""
         parts.append(
             f"## {ranking.number}. {escaped(ranking.title)}\n\n{escaped(ranking.conditions)}{alarm}\n\n"
-            "| rank | model | Wh per 1,000 queries | 95 % | right, % |\n|---:|:---|---:|---:|---:|\n"
+            f"| rank | model | Wh per 1,000 queries | 95 % | {escaped(ranking.judged)} |\n|---:|:---|---:|---:|---:|\n"
             + "\n".join(rows)
             + more
         )
@@ -69,7 +69,7 @@ def _grid(ranking: RankingView) -> Grid:
     grid.add_column("", justify="right", no_wrap=True)
     grid.add_column("model", overflow="fold", ratio=1)
     grid.add_column("Wh per 1,000", justify="right", overflow="fold")
-    grid.add_column("right, %", justify="right", overflow="fold")
+    grid.add_column(ranking.judged, justify="right", overflow="fold")
     for line in ranking.lines[:N_ROWS]:
         energy = shown(line.energy)
         if line.interval:

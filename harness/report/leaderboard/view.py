@@ -19,7 +19,7 @@ class RankedLine:
     """Wh per 1,000 queries."""
     interval: str
     right: str
-    """Right answers in percent; empty where nothing was scored."""
+    """Right answers in percent, or what `RankingView.judged` names; empty where nothing was scored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,8 @@ class RankingView:
     n_earlier: int
     alarm: str = ""
     """What must be said beside every figure of it."""
+    judged: str = "right, %"
+    """What the last figure of a line is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,4 +69,6 @@ class LeaderboardView:
     conditions: tuple[str, ...]
     """What must be equal in a ranking, in words."""
     n_queries_least: int
+    quality: str = "accuracy"
+    """What energy is set against: rows of other tasks than text generation have other figures of it."""
     data: Mapping[str, object]

@@ -96,6 +96,8 @@ def _total(sheet: PlanSheet, n_left: int) -> list[str]:
     if not n_left:
         return ["Everything is finished."]
     whose = "one GPU" if sheet.on_gpus else "this machine"
+    if sheet.duration_left_s.low is None and sheet.energy_left_j.low is None:
+        return [f"Left: {n_left:,} cells. What they take is not known before one of each is measured."]
     least = "at least " if sheet.n_left_without_duration else ""
     lines = [f"Left: {n_left:,} cells, {least}{_seconds(sheet.duration_left_s)} of {whose}{_gpu_hours(sheet)}."]
     if sheet.n_left_without_duration:

@@ -8,6 +8,7 @@ from harness.records import Estimate
 from harness.report.measure import Measure
 from harness.report.numbers import ends_of, times, unit_for, value_of
 from harness.report.panel import Bar, Bars, Grid, Panel, Scale, ends, with_ends
+from harness.report.task.words import behind_comma, column_name, heading_of
 from harness.report.variants.column import VariantColumn
 from harness.report.variants.words import in_one_sentence, standing
 
@@ -38,7 +39,7 @@ def cost_panel(columns: Sequence[VariantColumn], modes: Sequence[str]) -> Panel 
                 spans=(scale.span(0.0, mean.value or 0.0, "phase whole"),),
                 whisker=scale.whisker(mean),
                 mode=index,
-                heading="" if mode in seen else f"mode {mode}",
+                heading="" if mode in seen else column_name(each.summary.cell, f"mode {mode}"),
             )
         )
         seen.add(mode)
@@ -50,7 +51,7 @@ def cost_panel(columns: Sequence[VariantColumn], modes: Sequence[str]) -> Panel 
         grid=Grid(
             columns=("", f"{measure.unit.name} of a mean query"),
             rows=tuple(
-                (f"{each.label}, mode {mode}", with_ends(mean))
+                (f"{each.label}{behind_comma(each.summary.cell, mode)}", with_ends(mean))
                 for (mode, _, each), mean in zip(known, means, strict=True)
             ),
             caption="In brackets: the 95 % interval over prompts.",
@@ -83,7 +84,7 @@ def ratio_panel(columns: Sequence[VariantColumn], modes: Sequence[str]) -> Panel
                 mark=scale.percent(ratio.value or 1.0),
                 whisker=scale.whisker(ratio),
                 mode=index,
-                heading="" if mode in seen else f"mode {mode}",
+                heading="" if mode in seen else column_name(each.summary.cell, f"mode {mode}"),
             )
         )
         seen.add(mode)
@@ -91,7 +92,7 @@ def ratio_panel(columns: Sequence[VariantColumn], modes: Sequence[str]) -> Panel
     return Panel(
         name="variants-ratio",
         title=f"The {measure.noun} of each variant over {base.label}",
-        caption=" ".join(f"Mode {mode}: {text}" for mode, text in said if text),
+        caption=" ".join(f"{heading_of(base.summary.cell, f'Mode {mode}')}{text}" for mode, text in said if text),
         bars=(
             Bars(
                 bars=tuple(bars),
@@ -104,7 +105,7 @@ def ratio_panel(columns: Sequence[VariantColumn], modes: Sequence[str]) -> Panel
             columns=("", measure.noun, f"against {base.name}"),
             rows=tuple(
                 (
-                    f"{each.label}, mode {mode}",
+                    f"{each.label}{behind_comma(each.summary.cell, mode)}",
                     f"{times(ratio)} ({ends_of(ratio)})" if ends_of(ratio) else times(ratio),
                     standing(each.comparisons[mode], estimated=base.summary.estimated),
                 )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from harness.report.compared import Answer, listed
 from harness.report.page import Lead
 from harness.report.table import Table
+from harness.report.task.words import of_mode
 from harness.report.variants.charts import cost_panel, ratio_panel
 from harness.report.variants.column import VariantColumn
 from harness.report.variants.tables import absolute_table, relative_table
@@ -43,23 +44,28 @@ def _answers(columns: Sequence[VariantColumn], modes: Sequence[str]) -> Iterator
         text = " ".join(filter(None, (in_one_sentence(others, base, mode), details(others, base, mode))))
         if text:
             what = "Seconds" if base.summary.estimated else "Joules"
-            yield Answer(question=f"{what} of a query in mode {mode}", text=text)
+            yield Answer(question=f"{what} of a query{of_mode(base.summary.cell, mode)}", text=text)
 
 
 def _notes(columns: Sequence[VariantColumn], n_elsewhere: int) -> Iterator[str]:
     base, others = columns[0], columns[1:]
+    is_text = base.summary.cell.task is None
     if base.summary.estimated:
         yield (
-            "The energy is estimated from a hardware model and the time, so joules are not compared: seconds and right "
-            "answers speak."
+            "The energy is estimated from a hardware model and the time, so joules are not compared: "
+            f"{'seconds and right answers' if is_text else 'seconds and quality'} speak."
         )
     yield LOWER
     n_repeats = min(each.n_repeats for each in columns)
     if n_repeats > 1:
         names = [each.name for each in columns]
         yield (
-            f"{n_repeats} repeats in turn ({', '.join(names)}, then back), so that drift cancels: joules, seconds and "
-            "tokens are means over them, right answers those of the first."
+            f"{n_repeats} repeats in turn ({', '.join(names)}, then back), so that drift cancels: "
+            + (
+                "joules, seconds and tokens are means over them, right answers those of the first."
+                if is_text
+                else "joules and seconds are means over them, the quality of the answers that of the first."
+            )
         )
     for each in others:
         if each.refusal is not None:

@@ -7,16 +7,20 @@ from contextlib import chdir
 from functools import cache
 from pathlib import Path
 
-from harness.config import Catalogue, RunSpec, load_catalogue
+from harness.config import RANDOM, Catalogue, RunSpec, load_catalogue
+from harness.engine.task.catalogue import inputs_of, options_of
 from harness.errors import StorageFull
 from harness.prompts.catalogue import parse
 from harness.sweep.planning.plan import Plan
-from harness.wiring.subject import subject_of
+from harness.wiring.subject import other_task, random_entry, subject_of
 
 FREE_LEAST_BYTES = 1e9
 """With less on the disk no sweep is begun. 20 queries in two modes left 0.4 MB behind: this is two thousand of them."""
 
-NAMING = ("models", "model", "mode", "reasoning", "prompts", "protocol", "engine", "batch_size", "two_phase")
+NAMING = (
+    *("models", "model", "mode", "reasoning", "prompts", "protocol", "engine", "batch_size", "two_phase"),
+    *("task", "task_options"),
+)
 """Keys of a run file by which a name is looked up, or which decide whether it can be had."""
 
 
@@ -41,11 +45,15 @@ def refuse_unknown(plan: Plan) -> None:
                 continue
             seen.add(named)
             run = RunSpec.model_validate(cell.spec)
-            if not run.is_served:  # a server's models are the server's to name
+            if (task := other_task(run)) is not None:
+                options_of(task, run.task_options)
+            if run.model == (RANDOM,):
+                random_entry(run)
+            elif not run.is_served:  # a server's models are the server's to name
                 catalogue = catalogue_at(run.models)
                 subject_of(run, catalogue, catalogue.entry(run.model[0]))
             if run.prompts is not None:
-                parse(run.prompts)
+                parse(run.prompts, inputs_of(run.task))
 
 
 def refuse_full(output_dir: Path) -> None:

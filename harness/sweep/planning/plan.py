@@ -19,6 +19,7 @@ from harness.config import RunSpec, validated
 from harness.errors import UnknownName, UsageError
 from harness.records import PlannedCell
 from harness.sweep.planning.spec import OF_THE_SWEEP, Fields, SweepSpec, labels_of
+from harness.wiring.subject import with_default_model
 
 N_MOST = 100_000
 """More combinations than this are a slip of the pen."""
@@ -84,7 +85,7 @@ def cell_fields(fields: Mapping[str, Any], where: str) -> Fields:
         UnknownName: A part of a key that does not exist.
     """
     try:
-        run = validated(RunSpec, dict(fields), "the sweep file")
+        run = with_default_model(validated(RunSpec, dict(fields), "the sweep file"))
     except UnknownName:
         raise
     except UsageError as error:

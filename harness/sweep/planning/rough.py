@@ -94,6 +94,8 @@ def rough(cell: PlannedCell, catalogue: Catalogue, *, on_gpus: bool) -> CellEsti
         UsageError: A model, mode or budget that does not exist.
     """
     run = RunSpec.model_validate(cell.spec)
+    if run.other_task is not None:
+        return unknown(f"no rough law is known of {run.other_task}; its first cell tells")
     entry = _entry(run, catalogue)
     prompt_set = run.prompts or run.preset.prompts or entry.prompts or EVERYDAY_SET
     n_prompts = prompts_asked(run, prompt_set)
