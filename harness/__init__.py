@@ -1,4 +1,4 @@
-"""Joules per query for open language models.
+"""Joules per query for open models.
 
 prompts -> engine -> meter -> attribution -> store -> analysis -> report | gate
 

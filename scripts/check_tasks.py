@@ -32,13 +32,16 @@ sys.path.insert(0, str(PROJECT))
 from harness.engine.task.catalogue import tasks  # noqa: E402
 from harness.engine.task.description import Task  # noqa: E402
 from harness.publish import accounts  # noqa: E402
-from harness.records import Summary  # noqa: E402
+from harness.records import Boundary, Summary  # noqa: E402
 from harness.results import CellResults, load_run  # noqa: E402
 from scripts.check_tasks.wrong_inputs import WRONG, Case, case_of  # noqa: E402
 
 HARNESS = [sys.executable, "-m", "harness"]
 IDLE_S = "0.6"
 POWER_W = 330.0
+"""Of the fake board's load, above its idle power."""
+LARGEST = 2.5
+"""Half-widths by which the joules of a span of known power may be off. They are of 95 %; beyond this are 10 in 10^7."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,24 +73,32 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="check-tasks-") as folder:
         scratch = Path(folder).resolve() if options.keep is None else options.keep.resolve()
         scratch.mkdir(parents=True, exist_ok=True)
-        environment = fake_board(scratch) if options.board else dict(os.environ)
+        environment, power_w = fake_board(scratch) if options.board else (dict(os.environ), None)
         rows = []
         for name in options.task or tasks():
             own = [f"--set={setting}" for task, setting in settings if task == name]
             flags = [*own, *(["--device", "cpu", "--meter-gpus", "all"] if options.board else [])]
-            rows.append(checked(tasks()[name], models.get(name), scratch, options.num_prompts, environment, flags))
+            rows.append(
+                checked(tasks()[name], models.get(name), scratch, options.num_prompts, environment, flags, power_w)
+            )
     print_rows(rows)
     sys.exit(int(any(row.faults for row in rows)))
 
 
 def checked(
-    task: Task, model: str | None, scratch: Path, n_good: int, environment: Mapping[str, str], flags: Sequence[str]
+    task: Task,
+    model: str | None,
+    scratch: Path,
+    n_good: int,
+    environment: Mapping[str, str],
+    flags: Sequence[str],
+    power_w: float | None,
 ) -> Row:
-    """Run one task, and see whether everything about it is as it should be."""
+    """Run one task, and see whether everything about it is as it should be; `power_w` is the board's, where known."""
     print(f"\n=== {task.name}\n", flush=True)
     folder = scratch / "inputs" / task.name
     folder.mkdir(parents=True, exist_ok=True)
-    case = case_of(task.name, task.prompts, folder, n_good)
+    case = case_of(task, folder, n_good)
     output = scratch / "runs" / task.name
     named = task.model if task.is_text_generation else model or "random"
     command = ["run", "--task", task.name, "--model", named, "--prompts", str(case.prompts)]
@@ -116,6 +127,8 @@ def checked(
         faults.append(f"harness verify ended with {verified.returncode}")
     (cell,) = load_run(runs[-1])
     faults += faults_of(cell, case, n_good)
+    if power_w is not None:
+        faults += off_power(cell, power_w)
     if not list(runs[-1].glob("*.html")):
         faults.append("no page")
     return row_of(task, accounts(runs[-1])[0].summary, case, faults)
@@ -134,6 +147,31 @@ def faults_of(cell: CellResults, case: Case, n_good: int) -> list[str]:
     modes = {query.mode for query in cell.queries}
     if len(cell.queries) != (n_good + 1) * len(modes):
         faults.append(f"{len(cell.queries)} queries, not {(n_good + 1) * len(modes)}")
+    return faults
+
+
+def off_power(cell: CellResults, power_w: float) -> list[str]:
+    """Spans with other joules than their seconds at the board's power, and queries whose phases do not touch.
+
+    Args:
+        cell: Measured on a board of constant power.
+        power_w: What it draws.
+    """
+    faults = []
+    for query in cell.queries:
+        for reading in (each for each in query.readings if each.boundary is Boundary.GPU_BOARD):
+            for span in (reading, *reading.phases):
+                name = f"{query.prompt_id}, {getattr(span, 'name', 'all of it')}"
+                if span.energy_gross_j is None or span.energy_gross_half_width_j is None:
+                    faults.append(f"{name}: no joules")
+                    continue
+                off_j = span.energy_gross_j - power_w * (span.time_end_s - span.time_start_s)
+                if abs(off_j) > LARGEST * span.energy_gross_half_width_j:
+                    faults.append(f"{name}: {off_j:+.3g} J off, stated ± {span.energy_gross_half_width_j:.2g} J")
+            edges_s = [reading.time_start_s, *(phase.time_end_s for phase in reading.phases)]
+            begins_s = [*(phase.time_start_s for phase in reading.phases), reading.time_end_s]
+            if reading.phases and edges_s != begins_s:
+                faults.append(f"{query.prompt_id}: its phases do not touch")
     return faults
 
 
@@ -157,8 +195,8 @@ def row_of(task: Task, summary: Summary, case: Case, faults: Sequence[str]) -> R
     )
 
 
-def fake_board(scratch: Path) -> dict[str, str]:
-    """The environment of a process that sees one board of constant power."""
+def fake_board(scratch: Path) -> tuple[dict[str, str], float]:
+    """The environment of a process that sees one board of constant power, and that power in watts."""
     from dataclasses import replace
 
     from tests.fake_nvml import library as fake
@@ -166,8 +204,9 @@ def fake_board(scratch: Path) -> dict[str, str]:
     folder = scratch / "board"
     folder.mkdir(exist_ok=True)
     file = folder / "boards.txt"
-    fake.write_config(file, [replace(fake.H100, load=(fake.constant(POWER_W),))])
-    return {**os.environ, **fake.environment(fake.build(folder).parent, file)}
+    board = replace(fake.H100, load=(fake.constant(POWER_W),))
+    fake.write_config(file, [board])
+    return {**os.environ, **fake.environment(fake.build(folder).parent, file)}, board.idle_w + POWER_W
 
 
 def print_rows(rows: Sequence[Row]) -> None:

@@ -75,6 +75,11 @@ class Power:
         return energy_j + (time_s - last_s) * last_w
 
 
+NO_POWER = Power.constant(0.0)
+"""Of a board that draws nothing: no tick has a shape to be found, so a session costs little. Its queries run when they
+run on any other board."""
+
+
 def tick_times(time_start_s: float, time_end_s: float, period_s: float = 0.1, phase_s: float = 0.0371) -> list[float]:
     """Instants at which a counter moves."""
     first = int(np.ceil((time_start_s - phase_s) / period_s))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from harness.attribution import exclusive
 from harness.meter.curve.builder import CurveBuilder
 from harness.meter.curve.curve import Curve
+from harness.meter.curve.unfollowed import unfollowed_j
 from harness.meter.meter import rebuilt, with_marks
-from harness.records import Boundary, Channel, Edge, FindingCode, Method, Quantity, Segment
+from harness.records import MARK_CHANNEL, Boundary, Channel, Edge, FindingCode, Method, Quantity, Segment
 from tests.synthetic_power import (
     AVERAGED,
     COUNTER,
@@ -369,3 +371,57 @@ def test_the_half_width_of_many_queries_sum_holds_although_their_errors_have_one
     half_widths_j = [curve.half_width_j(start_s, end_s) or 0.0 for start_s, _, end_s in spans]
     assert abs(error_j) <= sum(half_widths_j)
     assert abs(error_j) > float(np.hypot.reduce(half_widths_j)) / 2  # so adding squares would not be safe
+
+
+@pytest.mark.parametrize(
+    ("query_s", "gap_s", "most_off"),
+    [(0.010, 0.030, 0.1), (0.005, 0.005, 0.25), (0.003, 0.006, None)],
+    ids=["followed", "followed among the nearest", "too many"],
+)
+def test_short_queries_with_gaps_are_no_cheaper_than_they_say(
+    query_s: float, gap_s: float, most_off: float | None
+) -> None:
+    """300 W for each query and 100 W in between: spread evenly over a tick, a query would look half as dear."""
+    lengths_s = np.random.default_rng(0).uniform(0.7, 1.3, (40, 2)) * (gap_s, query_s)
+    edges_s = 3.0 + np.cumsum(lengths_s.ravel())
+    spans = [*zip(edges_s[::2].tolist(), edges_s[1::2].tolist(), strict=True)]
+    power = Power.steps(100.0, *((begin_s, end_s, 300.0) for begin_s, end_s in spans))
+    last_s = spans[-1][1] + 2.0
+    marked = marks(*edges_s.tolist())
+    kinds = np.tile([float(Edge.WORK_BEGINS), float(Edge.WORK_ENDS)], len(spans))
+    marked = replace(marked, value=kinds)
+    builder = CurveBuilder(COUNTER, 0, {1: POWER})
+    builder.extend(in_time(marked, counter(power, tick_times(0.0, last_s)), power_polls(power, last_s)))
+    builder.close()
+    readings_ = [exclusive.read(builder.curve(), *span) for span in spans]
+    truth_j = sum(power.energy_j(*span) for span in spans)
+    energy_j = sum(each.energy_gross_j or 0.0 for each in readings_)
+    assert abs(energy_j - truth_j) <= sum(each.energy_gross_half_width_j or 0.0 for each in readings_)
+    if most_off is not None:
+        assert energy_j == pytest.approx(truth_j, rel=most_off)
+
+
+def test_what_is_not_followed_may_all_have_been_spent_in_the_work() -> None:
+    begins_and_ends = [(1.02, Edge.WORK_ENDS), (1.05, Edge.PHASE), (1.06, Edge.WORK_BEGINS), (1.08, Edge.WORK_ENDS)]
+    targets_s = np.array([1.02, 1.06, 1.07, 1.08])
+    more_j = unfollowed_j((1.0, 1.1), 8.0, targets_s, begins_and_ends)
+    # Work from the tick's start to 1.02 and from 1.06 to 1.08: half of it is done at 1.02, three quarters at 1.07.
+    assert more_j == pytest.approx([4.0 - 1.6, 4.0 - 4.8, 6.0 - 5.6, 8.0 - 6.4])
+    assert unfollowed_j((1.0, 1.1), 8.0, targets_s, [(1.05, Edge.UNKNOWN)]) == pytest.approx(0.0)  # no gap is known
+
+
+def power_polls(power: Power, last_s: float) -> Segment:
+    """The readings of power beside a counter, as channel 1."""
+    return power_readings(power, tick_times(0.1, last_s, phase_s=0.02), 0.025, channel=1)
+
+
+def in_time(*segments: Segment) -> Segment:
+    """Segments as one whose rows are in order of time, a mark before a reading of the same instant."""
+    whole = joined(*segments)
+    order = np.lexsort((whole.channel != MARK_CHANNEL, whole.time_after_s))
+    return Segment(
+        channel=whole.channel[order],
+        time_before_s=whole.time_before_s[order],
+        time_after_s=whole.time_after_s[order],
+        value=whole.value[order],
+    )

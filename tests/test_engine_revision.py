@@ -292,6 +292,7 @@ def test_an_error_that_is_not_the_hubs_is_left_to_others() -> None:
         (SafetensorError("Error while deserializing header"), ModelUnavailable, "--force-download"),
         (RuntimeError("You set `ignore_mismatched_sizes` to `False`"), ModelUnavailable, "do not belong together"),
         (RuntimeError("No GPU or XPU found."), EnvironmentFault, "--device"),
+        (ValueError("Couldn't instantiate the backend tokenizer from one of:"), ModelUnavailable, "tokenizer.json"),
         (KeyError("rope"), ModelUnavailable, "report"),
         (wrapped(answer(hub_errors.GatedRepoError, 403)), ModelUnavailable, "hf auth login"),
     ],

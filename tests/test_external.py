@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from harness.report.receipt import receipt_of
 from harness.results import load_run
 from harness.verify import verify
 from harness.wall import apply
-from tests.synthetic_power import COUNTER, ESTIMATE, Power
+from tests.synthetic_power import COUNTER, ESTIMATE, NO_POWER, Power
 from tests.test_pipeline import IDLE_W, Rig, stepping
 
 BASE_W, GAIN, LAG_S, OFFSET_S, PERIOD_S, NOISE_W = 95.0, 1.08, 0.7, 37.0, 1.0, 2.0
@@ -348,13 +349,20 @@ def test_a_wall_that_hardly_answers_is_another_wall() -> None:
     assert "for each watt" in reason(align(Wall(known, gains=(0.05,)).log(noise_w=0.1), known))
 
 
+@cache
+def aligned() -> tuple[Load, Stretches, Alignment]:
+    known = load(1, duration_s=90.0)
+    log = Wall(known).log()
+    first = align(log, known)
+    assert isinstance(first, Alignment)
+    return known, log, first
+
+
 @settings(max_examples=4, deadline=None)
 @given(shift_s=st.floats(-40.0, 40.0))
 def test_a_clock_that_is_set_moves_the_offset_and_nothing_else(shift_s: float) -> None:
-    known = load(1, duration_s=90.0)
-    log = Wall(known).log()
-    first, moved = align(log, known), align(log.shifted(-shift_s), known)
-    assert isinstance(first, Alignment)
+    known, log, first = aligned()
+    moved = align(log.shifted(-shift_s), known)
     assert isinstance(moved, Alignment)
     assert moved.duration_offset_s - first.duration_offset_s == pytest.approx(shift_s, abs=0.05)
     assert moved.gain is not None
@@ -401,7 +409,7 @@ class WalledRun:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> WalledRun:
     """Not to be changed."""
     root = tmp_path_factory.mktemp("walled")
-    rehearsal = Rig(path=root / "rehearsal", n_prompts=8)
+    rehearsal = Rig(path=root / "rehearsal", n_prompts=8, power=NO_POWER)
     rehearsal.session()
     power = stepping(rehearsal.store.queries())
     rig = Rig(path=root / "run", n_prompts=8, power=power, channels=(COUNTER, ESTIMATE), origin_unix_s=UNIX_S)

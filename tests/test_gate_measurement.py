@@ -715,8 +715,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory, fake_nvml: Path) -> Ended:
     quick: dict[str, Any] = {"num_prompts": N_REAL, "idle_duration_s": 0.2, "warm_up_queries": 1}
     run_files: dict[str, dict[str, Any]] = {
         "one": {"mode": ["off"]},
-        "long": {"mode": ["on"], "max_new_tokens": 48},
-        "short": {"mode": ["on"], "max_new_tokens": 8},
+        "long": {"mode": ["on"], "max_new_tokens": 32},
+        "short": {"mode": ["on"], "max_new_tokens": 4},
     }
     for name, fields in run_files.items():
         (root / f"{name}.yaml").write_text(yaml.safe_dump({**quick, **fields}))

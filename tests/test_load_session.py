@@ -44,7 +44,7 @@ from harness.schedule import Schedule
 from harness.scoring.catalogue import scorer
 from harness.store.run_directory import RunDirectory
 from harness.verify import verify
-from tests.synthetic_power import COUNTER, Power, counter, tick_times
+from tests.synthetic_power import COUNTER, NO_POWER, Power, counter, tick_times
 from tests.test_pipeline import SITE, prompts
 from tests.test_pipeline import cell as lone_cell
 
@@ -230,7 +230,7 @@ def busy_power(rig: Rig) -> Power:
 def test_every_share_is_that_of_the_rule_and_together_they_are_the_whole(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    rehearsal = Rig(path=tmp_path / "rehearsal", cell=load_cell_of(**changes), n_prompts=24)
+    rehearsal = Rig(path=tmp_path / "rehearsal", cell=load_cell_of(**changes), n_prompts=24, power=NO_POWER)
     rehearsal.session()
     rig = replace(rehearsal, path=tmp_path / "run", power=busy_power(rehearsal))
     assert rig.session() == "finished"
@@ -295,6 +295,7 @@ def test_a_server_that_dies_leaves_what_was_final_and_a_resume_asks_the_rest(tmp
     n_warm_up = 2 + 3 * 4
     with pytest.raises(ServerLost):
         rig.session(lost_after=n_warm_up + 9)
+    check_the_block_that_was_cut_off(rig)
     first = {record.prompt_id for record in rig.store.queries()}
     assert 0 < len(first) <= 9
     end = rig.store.end(1)
@@ -311,6 +312,7 @@ def test_an_interruption_loses_nothing_that_has_ended_and_doubles_nothing(tmp_pa
     rig = Rig(path=tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         rig.session(interrupt_after=11)
+    check_the_block_that_was_cut_off(rig)
     done = Counter(record.prompt_id for record in rig.store.queries())
     assert 8 <= sum(done.values()) <= 11
     assert rig.session() == "finished"
@@ -327,7 +329,7 @@ def test_an_interruption_while_energies_are_written_doubles_nothing(tmp_path: Pa
             if self.n_seen == 3:
                 raise KeyboardInterrupt
 
-    rig = Rig(path=tmp_path / "run")
+    rig = Rig(path=tmp_path / "run", power=NO_POWER)
     with pytest.raises(KeyboardInterrupt):
         rig.session(observer=Impatient())
     assert len(rig.store.queries()) >= 3
@@ -342,15 +344,8 @@ def test_a_lost_sensor_stops_the_load_and_its_queries_are_asked_again(tmp_path: 
     assert known == {prompt.prompt_id for prompt in prompts(rig.n_prompts)}
 
 
-@pytest.mark.parametrize("kind", ["server", "user"])
-def test_a_block_that_is_cut_off_is_a_tile_all_the_same(tmp_path: Path, kind: str) -> None:
-    rig = Rig(path=tmp_path / "run")
-    if kind == "user":
-        with pytest.raises(KeyboardInterrupt):
-            rig.session(interrupt_after=11)
-    else:
-        with pytest.raises(ServerLost):
-            rig.session(lost_after=2 + 3 * 4 + 9)
+def check_the_block_that_was_cut_off(rig: Rig) -> None:
+    """It is a tile all the same."""
     (tile,) = [interval for interval in rig.store.intervals(1) if interval.name == "serving"]
     spans = [(record.time_start_s, record.time_end_s) for record in rig.store.queries()]
     assert tile.time_start_s == min(start_s for start_s, _ in spans)
@@ -383,7 +378,7 @@ def test_a_disk_that_is_full_for_a_moment_leaves_no_share_without_those_in_fligh
 def test_the_host_is_looked_at_when_the_last_query_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_s: list[float] = []
     monkeypatch.setattr(LoadSession, "_look_at_host", lambda session: looked_s.append(session.clock.now_s()))
-    rig = Rig(path=tmp_path / "run", n_prompts=4)
+    rig = Rig(path=tmp_path / "run", n_prompts=4, power=NO_POWER)
     rig.session()
     assert looked_s[-1] >= max(record.time_end_s for record in rig.store.queries())
 
@@ -450,14 +445,15 @@ def test_an_interruption_stays_one_whatever_has_become_of_the_server(
         raise ServerLost("It is gone.", "See its log.")
 
     monkeypatch.setattr(ScriptedLoadEngine, "stop", stop)
-    rig = Rig(path=tmp_path / "run")
+    rig = Rig(path=tmp_path / "run", power=NO_POWER)
     with pytest.raises(KeyboardInterrupt):
         rig.session(interrupt_after=11)
     assert len(rig.store.queries()) >= 8
 
 
 def test_modes_come_in_long_blocks_there_and_back(tmp_path: Path) -> None:
-    rig = Rig(path=tmp_path / "run", cell=load_cell_of(modes=("off", "on"), concurrency=2), n_prompts=20)
+    what = load_cell_of(modes=("off", "on"), concurrency=2)
+    rig = Rig(path=tmp_path / "run", cell=what, n_prompts=20, power=NO_POWER)
     rig.session()
     blocks = {record.block: record.mode for record in sorted(rig.store.queries(), key=lambda each: each.time_start_s)}
     modes = list(blocks.values())
@@ -467,7 +463,7 @@ def test_modes_come_in_long_blocks_there_and_back(tmp_path: Path) -> None:
 
 def test_the_weights_are_fitted_to_the_warm_up_where_it_tells(tmp_path: Path) -> None:
     """A board on which a prompt token costs a tenth of an output token."""
-    rehearsal = Rig(path=tmp_path / "rehearsal", weights=None, n_prompts=16)
+    rehearsal = Rig(path=tmp_path / "rehearsal", weights=None, n_prompts=16, power=NO_POWER)
     rehearsal.session()
     levels = []
     timelines = rehearsal.store.timelines(1)

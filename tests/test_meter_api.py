@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -36,12 +37,30 @@ SECOND = replace(
 TIMEOUT_S = 60.0
 
 
+FORKING = """
+import json, os, sys
+import harness.metering
+for line in sys.stdin:
+    asked = json.loads(line)
+    if not os.fork():
+        os.environ.clear()
+        os.environ.update(asked["environ"])
+        for number, name in enumerate((os.devnull, asked["output"], asked["errors"])):
+            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT, 0o600), number)
+        exec(compile(asked["program"], "<string>", "exec"), {"__name__": "__main__"})
+        break
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+"""Runs programs one after the other. They are forked because most of what a short one does is to import the meter."""
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """A machine with fake boards, on which programs are run."""
 
     library: Path
     config: Path
+    forking: subprocess.Popen[str]
 
     @property
     def environ(self) -> dict[str, str]:
@@ -54,19 +73,35 @@ class Machine:
     def run(self, program: str, environ: Mapping[str, str] | None = None, *, stdin: bool = False) -> dict[str, Any]:
         """What a program printed last, as JSON. Warnings are errors in it, as here."""
         text = textwrap.dedent(program)
+        wanted = {**self.environ, **(environ or {})}
+        is_forked = not stdin and wanted["PYTHONPATH"] == str(ROOT)  # what is imported depends on that path
+        code, output, errors = self._forked(text, wanted) if is_forked else self._started(text, wanted, stdin=stdin)
+        assert code == 0, errors
+        assert errors == ""
+        printed: dict[str, Any] = json.loads(output.splitlines()[-1])
+        return printed
+
+    def _started(self, text: str, environ: Mapping[str, str], *, stdin: bool) -> tuple[int, str, str]:
         finished = subprocess.run(
             [sys.executable, "-W", "error", *(["-"] if stdin else ["-c", text])],
             input=text if stdin else None,
-            env={**self.environ, **(environ or {})},
+            env=environ,
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
             check=False,
         )
-        assert finished.returncode == 0, finished.stderr
-        assert finished.stderr == ""
-        printed: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
-        return printed
+        return finished.returncode, finished.stdout, finished.stderr
+
+    def _forked(self, text: str, environ: Mapping[str, str]) -> tuple[int, str, str]:
+        assert self.forking.stdin is not None
+        assert self.forking.stdout is not None
+        with tempfile.TemporaryDirectory() as folder:
+            output, errors = Path(folder, "output"), Path(folder, "errors")
+            asked = {"program": text, "environ": dict(environ), "output": str(output), "errors": str(errors)}
+            self.forking.stdin.write(json.dumps(asked) + "\n")
+            self.forking.stdin.flush()
+            return int(self.forking.stdout.readline()), output.read_text(), errors.read_text()
 
     def true_j(self, printed: dict[str, Any], reading: dict[str, Any], board: int) -> float:
         origin_s = printed["origin_s"]
@@ -74,10 +109,18 @@ class Machine:
         return Truth(self.library, self.config).energy_j(board, *times_s)
 
 
+@pytest.fixture(scope="module")
+def forking(tmp_path_factory: pytest.TempPathFactory, fake_nvml: Path) -> Iterator[subprocess.Popen[str]]:
+    environ = {**fake.environment(fake_nvml.parent, tmp_path_factory.mktemp("none")), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error", "-c", FORKING]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        yield process
+
+
 @pytest.fixture
-def machine(tmp_path: Path, fake_nvml: Path) -> Machine:
+def machine(tmp_path: Path, fake_nvml: Path, forking: subprocess.Popen[str]) -> Machine:
     write_config(tmp_path / "boards.conf", [FIRST])
-    return Machine(fake_nvml, tmp_path / "boards.conf")
+    return Machine(fake_nvml, tmp_path / "boards.conf", forking)
 
 
 def codes(reading: dict[str, Any]) -> set[str]:
@@ -176,10 +219,10 @@ class ManySpans:
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory, fake_nvml: Path) -> ManySpans:
+def many(tmp_path_factory: pytest.TempPathFactory, fake_nvml: Path, forking: subprocess.Popen[str]) -> ManySpans:
     config = tmp_path_factory.mktemp("machine") / "boards.conf"
     write_config(config, [FIRST, SECOND])
-    machine = Machine(fake_nvml, config)
+    machine = Machine(fake_nvml, config, forking)
     return ManySpans(machine, machine.run(MANY_SPANS))
 
 
@@ -352,12 +395,13 @@ def test_what_a_run_finds_at_its_end_a_meter_finds_too(machine: Machine) -> None
     [(None, "no NVIDIA driver"), ([0], "no NVIDIA driver"), ("none", "none was wanted"), ([], "none was wanted")],
 )
 def test_without_a_gpu_the_refusal_names_the_ways_out(gpus: Any, words: str) -> None:
+    before = psutil.Process().children()
     with pytest.raises(NoSensor, match=r"^No GPU") as caught:
         Meter(gpus).start()
     assert words in str(caught.value)
     assert "allow_estimate=True" in caught.value.next_step
     assert "host=True" in caught.value.next_step
-    assert psutil.Process().children() == []
+    assert psutil.Process().children() == before
 
 
 def test_a_board_that_is_hidden_or_not_there_is_refused(machine: Machine) -> None:

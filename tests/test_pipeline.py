@@ -29,6 +29,7 @@ from harness.errors import (
     NoSensor,
     OutOfMemory,
     StorageFull,
+    UnusableInput,
     UsageError,
 )
 from harness.meter.curve.curve import Curve
@@ -67,7 +68,7 @@ from harness.scoring.catalogue import scorer
 from harness.store import segments
 from harness.store.run_directory import RunDirectory
 from harness.verify import Difference, Kind, verify
-from tests.synthetic_power import COUNTER, PACKAGE, Power, counter, joined, tick_times
+from tests.synthetic_power import COUNTER, NO_POWER, PACKAGE, Power, counter, joined, tick_times
 
 IDLE_W = 70.0
 N_WARM_UP = 2
@@ -280,10 +281,16 @@ def rig(tmp_path: Path) -> Rig:
     return Rig(path=tmp_path / "run")
 
 
+@pytest.fixture
+def idle(rig: Rig) -> Rig:
+    """For what does not depend on joules."""
+    return replace(rig, power=NO_POWER)
+
+
 @pytest.fixture(scope="module")
 def stepped(tmp_path_factory: pytest.TempPathFactory) -> Rig:
     """A finished run on a board whose power steps at the queries' edges. Not to be changed."""
-    rehearsal = Rig(path=tmp_path_factory.mktemp("rehearsal") / "run", n_prompts=8)
+    rehearsal = Rig(path=tmp_path_factory.mktemp("rehearsal") / "run", n_prompts=8, power=NO_POWER)
     rehearsal.session()
     rig = Rig(
         path=tmp_path_factory.mktemp("stepped") / "run",
@@ -335,7 +342,7 @@ def at_all_phases(stepped: Rig) -> list[Curve]:
     """The same run's curve, had the counter ticked earlier or later."""
     edges = [portion_of(rows, rows.channel == MARK_CHANNEL) for rows in stepped.store.segments(1)]
     curves: list[Curve] = []
-    for seed, phase_s in enumerate(np.linspace(0.0, 0.1, 5, endpoint=False).tolist()):
+    for seed, phase_s in enumerate(np.linspace(0.0, 0.1, 3, endpoint=False).tolist()):
         ticks = counter(stepped.power, tick_times(0.1, 30.0, phase_s=phase_s), bracket_s=0.0005, seed=seed)
         curves += rebuilt([COUNTER], [joined(*edges, ticks)])
     return curves
@@ -442,57 +449,70 @@ def test_a_pilot_stops_and_is_completed_without_repeating_it(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("store_text", ["full", "hash", "none"])
-def test_texts_are_kept_as_asked(rig: Rig, store_text: str) -> None:
-    rig.store_text, rig.n_prompts = store_text, 1
-    rig.session()
-    for query in rig.store.queries():
+def test_texts_are_kept_as_asked(idle: Rig, store_text: str) -> None:
+    idle.store_text, idle.n_prompts = store_text, 1
+    idle.session()
+    for query in idle.store.queries():
         assert query.output is not None
         assert (query.output.text is not None) == (store_text == "full")
         assert (query.output.text_sha256 is not None) == (store_text != "none")
         assert query.output.sizes["answer_tokens"] == TOKENS["off"]
-    raw = (rig.store.path / "queries.jsonl").read_text()
+    raw = (idle.store.path / "queries.jsonl").read_text()
     assert ("hmhm" in raw) == (store_text == "full")
 
 
-def test_a_cut_answer_and_an_open_thinking_are_findings(rig: Rig) -> None:
-    rig.cell = cell(max_new_tokens=20)
-    rig.n_prompts = 1
-    rig.session()
-    findings = {query.mode: {finding.code for finding in query.findings} for query in rig.store.queries()}
+def test_a_cut_answer_and_an_open_thinking_are_findings(idle: Rig) -> None:
+    idle.cell = cell(max_new_tokens=20)
+    idle.n_prompts = 1
+    idle.session()
+    findings = {query.mode: {finding.code for finding in query.findings} for query in idle.store.queries()}
     assert findings == {"off": set(), "on": {FindingCode.CUT_BY_CAP, FindingCode.THINKING_NOT_CLOSED}}
 
 
 # ------------------------------------------------------------------------------------------------ faults
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (OutOfMemory("It wanted 90 GB.", "Lower the cap."), FindingCode.OUT_OF_MEMORY),
-        (CellFailed("The model raised an error.", "Try it alone."), FindingCode.QUERY_FAILED),
-        (UsageError("It has 9,999 tokens.", "Drop it."), FindingCode.PROMPT_TOO_LONG),
-    ],
-)
-def test_a_query_that_fails_is_a_finding_and_the_others_go_on(rig: Rig, error: HarnessError, code: FindingCode) -> None:
-    assert rig.session(errors={3: error}) == "finished"
+def test_a_query_that_fails_is_a_finding_and_the_others_go_on(rig: Rig) -> None:
+    errors: dict[int, tuple[HarnessError, FindingCode]] = {
+        1: (OutOfMemory("It wanted 90 GB.", "Lower the cap."), FindingCode.OUT_OF_MEMORY),
+        3: (CellFailed("The model raised an error.", "Try it alone."), FindingCode.QUERY_FAILED),
+        4: (UsageError("It has 9,999 tokens.", "Drop it."), FindingCode.PROMPT_TOO_LONG),
+    }
+    assert rig.session(errors={index: error for index, (error, _) in errors.items()}) == "finished"
     queries = rig.store.queries()
     assert rig.on_disk() == rig.wanted()
-    failed = queries[3]
-    assert [finding.code for finding in failed.findings] == [code]
-    assert str(error) in failed.findings[0].detail
-    assert failed.output is None
-    assert failed.score is None
-    assert failed.duration_s > 0.0
-    assert the_reading(failed).energy_gross_j is not None  # what it drew until then is known
-    assert all(not query.findings and query.output is not None for query in queries if query is not failed)
+    for index, query in enumerate(queries):
+        if index not in errors:
+            assert not query.findings
+            assert query.output is not None
+            continue
+        error, code = errors[index]
+        assert [finding.code for finding in query.findings] == [code]
+        assert str(error) in query.findings[0].detail
+        assert query.output is None
+        assert query.score is None
+        assert query.duration_s > 0.0
+        assert the_reading(query).energy_gross_j is not None  # what it drew until then is known
     assert verify(rig.path).differences == ()
 
 
-def test_any_other_error_ends_the_session_with_what_is_final_on_disk(rig: Rig) -> None:
+def test_where_the_first_prompt_cannot_be_asked_the_next_one_warms_up(idle: Rig) -> None:
+    n_modes = len(idle.cell.modes)
+    before = range(-n_modes * (N_WARM_UP + 1), -n_modes * N_WARM_UP)
+    after_idle = range(n_modes)  # the first two calls of each warm-up are of the first prompt
+    damaged = UnusableInput("It is half a picture.", "Remove it.")
+    idle.session(errors=dict.fromkeys((*before, *after_idle), damaged))
+    warm_ups = [each for each in idle.store.intervals(1) if each.name == "warm_up"]
+    long, short = (each.time_end_s - each.time_start_s for each in warm_ups)
+    assert long > 0.7  # two prompts that can be asked, in both modes
+    assert short > 0.3  # one
+
+
+def test_any_other_error_ends_the_session_with_what_is_final_on_disk(idle: Rig) -> None:
     with pytest.raises(EnvironmentFault, match="fell off"):
-        rig.session(errors={4: EnvironmentFault("The GPU fell off the bus.", "Reboot.")})
-    assert sum(rig.on_disk().values()) == 4
-    end = rig.store.end(1)
+        idle.session(errors={4: EnvironmentFault("The GPU fell off the bus.", "Reboot.")})
+    assert sum(idle.on_disk().values()) == 4
+    end = idle.store.end(1)
     assert end is not None
     assert end.status == "failed"
 
@@ -501,8 +521,8 @@ def test_any_other_error_ends_the_session_with_what_is_final_on_disk(rig: Rig) -
 def test_a_lost_sensor_leaves_nulls_with_the_reason_and_resuming_repeats_just_these(
     rig: Rig, channels: Sequence[Channel]
 ) -> None:
-    rig.channels, rig.n_prompts = channels, 5
-    rehearsal = Rig(path=rig.path.parent / "rehearsal", n_prompts=3)
+    rig.channels, rig.n_prompts = channels, 4
+    rehearsal = Rig(path=rig.path.parent / "rehearsal", n_prompts=3, power=NO_POWER)
     rehearsal.session()
     rehearsed = rehearsal.store.queries()
     lost_s = rehearsed[4].time_start_s + 0.1
@@ -666,11 +686,11 @@ class LateRecorder(ReplayRecorder):
         return super().stop().model_copy(update={"n_polls": 100, "n_late": 5})
 
 
-def test_late_polls_are_a_finding_of_the_session(rig: Rig) -> None:
-    rig.n_prompts = 1
+def test_late_polls_are_a_finding_of_the_session(idle: Rig) -> None:
+    idle.n_prompts = 1
     for recorder_type in (ReplayRecorder, LateRecorder):
-        rig.session(recorder_type=recorder_type)
-    ends = [rig.store.end(number) for number in (1, 2)]
+        idle.session(recorder_type=recorder_type)
+    ends = [idle.store.end(number) for number in (1, 2)]
     codes = [[finding.code for finding in end.findings] for end in ends if end is not None]
     assert codes == [[], [FindingCode.LATE_SAMPLES]]
 
@@ -730,11 +750,11 @@ class Witness(Observer):
         self.n_ended += 1
 
 
-def test_an_observer_sees_every_stage_and_every_final_query(rig: Rig) -> None:
+def test_an_observer_sees_every_stage_and_every_final_query(idle: Rig) -> None:
     witness = Witness()
-    rig.session(observer=witness)
+    idle.session(observer=witness)
     assert witness.stages == ["load", "warm_up", "idle_before", "queries", "idle_after"]
-    assert Counter(witness.final) == rig.wanted()
+    assert Counter(witness.final) == idle.wanted()
     assert witness.n_ended == 6
 
 

@@ -68,9 +68,12 @@ def test_each_task_has_its_figures_the_main_one_first() -> None:
         assert [each.metric for each in mode.quality] == metrics
         for each in mode.quality:
             assert each.n == 12
-            assert (each.figure.low is None) == (task == "object-detection")  # 12 pictures are few
-            assert each.figure.high is not None
             assert each.figure.value is not None
+            if task == "object-detection":  # 12 pictures are too few for an interval
+                assert (each.figure.low, each.figure.high) == (None, None)
+                continue
+            assert each.figure.low is not None
+            assert each.figure.high is not None
             assert each.figure.low <= each.figure.value <= each.figure.high
     assert [metric.name for metric in METRICS if not metric.higher_is_better] == ["word_error_rate"]
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -344,6 +345,12 @@ def learnt(segment: Segment, card: SensorCard = CARD, channels: Sequence[Channel
     return completed(card, channels, [segment], load_utc=NOW)
 
 
+@cache
+def usually_learnt(seed: int) -> SensorCard:
+    """Of an integrating counter, under queries that begin a little after their marks."""
+    return learnt(sensed(queries(12, seed), seed=seed))
+
+
 LOADS = {
     "launch delay": {},
     "no delay": {"delay_s": 0.0},
@@ -354,9 +361,10 @@ LOADS = {
 
 
 @pytest.mark.parametrize("kind", list(LOADS))
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_an_integrating_counter_is_never_called_part_time(kind: str, seed: int) -> None:
-    card = learnt(sensed(queries(12, seed, **LOADS[kind]), seed=seed))  # type: ignore[arg-type]
+    options = LOADS[kind]
+    card = learnt(sensed(queries(12, seed, **options), seed=seed)) if options else usually_learnt(seed)  # type: ignore[arg-type]
     assert card.integrates is not False
     assert card.duration_counter_window_s is None
     if kind != "power follows slowly":
@@ -365,7 +373,7 @@ def test_an_integrating_counter_is_never_called_part_time(kind: str, seed: int) 
 
 
 @pytest.mark.parametrize("kind", list(LOADS))
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_part_time_counter_is_never_called_integrating(kind: str, seed: int) -> None:
     card = learnt(sensed(queries(12, seed, **LOADS[kind]), seed=seed, counter_window_s=0.025))  # type: ignore[arg-type]
     assert card.integrates is not True
@@ -384,7 +392,7 @@ def test_loads_that_do_not_follow_their_marks_give_no_wrong_verdict(kind: str, c
         "delay up to 80 ms": {"delay_s": 0.08},
     }[kind]
     right = counter_window_s == 0.0
-    for seed in range(4):
+    for seed in range(2):
         card = learnt(
             sensed(queries(12, seed, **options), seed=seed, counter_window_s=counter_window_s)  # type: ignore[arg-type]
         )
@@ -470,14 +478,14 @@ def test_no_window_is_made_of_slow_power_few_steps_or_coarse_looks(make: Callabl
 
 def test_counter_over_power_holds_the_truth_and_knows_its_noise() -> None:
     inside, half_widths = 0, []
-    for seed in range(12):
-        card = learnt(sensed(queries(12, seed), seed=seed))
+    for seed in range(8):
+        card = usually_learnt(seed)
         assert card.ratio_counter_to_power is not None
         assert card.ratio_counter_to_power_half_width is not None
         inside += abs(card.ratio_counter_to_power - 1.0) <= card.ratio_counter_to_power_half_width
         half_widths.append(card.ratio_counter_to_power_half_width)
         assert card_findings(card) == ()
-    assert inside >= 10
+    assert inside >= 7
     # Looks of 25 of every 100 ms at stepping power are worth much less than whole means of it.
     whole = learnt(sensed(queries(12, 0), power_window_s=0.1)).ratio_counter_to_power_half_width
     assert whole is not None
@@ -511,7 +519,7 @@ def test_gaps_and_resets_make_no_ratio_and_no_step() -> None:
     assert learnt(kept).ratio_counter_to_power is None
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(
     rows=st.lists(
         st.tuples(

@@ -12,7 +12,7 @@ from harness.records import FindingCode, LengthRecord, PairedCheckpoint, Stoppin
 from harness.results import load_cell, load_results
 from harness.schedule import TICKS_PER_BLOCK
 from harness.verify import verify
-from tests.synthetic_power import Power
+from tests.synthetic_power import NO_POWER, Power
 from tests.test_pipeline import IDLE_W, MODES, Rig, cell, the_reading
 
 OTHER = PairedCheckpoint(model="other", source="org/other", revision="1" * 40, modes=("off",))
@@ -22,7 +22,7 @@ OTHER = PairedCheckpoint(model="other", source="org/other", revision="1" * 40, m
 
 
 def test_blocks_last_twenty_updates_and_modes_alternate(tmp_path: Path) -> None:
-    rig = Rig(path=tmp_path / "run", n_prompts=24, tick_s=0.02, duration_s=120.0)
+    rig = Rig(path=tmp_path / "run", n_prompts=24, tick_s=0.02, duration_s=120.0, power=NO_POWER)
     assert rig.session() == "finished"
     queries = rig.store.queries()
     blocks: dict[int, list[float]] = {}
@@ -106,16 +106,16 @@ def stopping(n_prompts: int, *, settled: bool) -> Stopping:
 
 
 def test_a_run_stops_at_a_look_with_whole_prompts(tmp_path: Path) -> None:
-    rig = Rig(path=tmp_path / "run", n_prompts=12, duration_s=90.0)
+    rig = Rig(path=tmp_path / "run", n_prompts=6)
     seen: list[Counter[tuple[str, str]]] = []
 
     def look() -> Stopping:
         seen.append(rig.on_disk())
         return stopping(len(seen[-1]) // len(MODES), settled=len(seen) == 2)
 
-    assert rig.session(looks=(3, 7, 12), look=look) == "settled"
-    assert [len(on_disk) for on_disk in seen] == [6, 14]
-    assert rig.on_disk() == Counter((f"p{index}", mode) for index in range(7) for mode in MODES)
+    assert rig.session(looks=(2, 4, 6), look=look) == "settled"
+    assert [len(on_disk) for on_disk in seen] == [4, 8]
+    assert rig.on_disk() == Counter((f"p{index}", mode) for index in range(4) for mode in MODES)
     end = rig.store.end(1)
     assert end is not None
     assert end.status == "settled"
@@ -123,7 +123,7 @@ def test_a_run_stops_at_a_look_with_whole_prompts(tmp_path: Path) -> None:
 
 
 def test_a_run_that_never_settles_asks_everything(tmp_path: Path) -> None:
-    rig = Rig(path=tmp_path / "run", n_prompts=6)
+    rig = Rig(path=tmp_path / "run", n_prompts=6, power=NO_POWER)
     assert rig.session(looks=(3, 6), look=lambda: stopping(3, settled=False)) == "finished"
     assert rig.on_disk() == rig.wanted()
 

@@ -16,7 +16,7 @@ from tests.synthetic_tasks import CONSTANT_J, TASKS, task_queries, task_query, t
 
 SPEECH = "automatic-speech-recognition"
 LAWS = {
-    "summarization": ["prompt_tokens", "output_tokens"],
+    "summarization": ["output_tokens", "prompt_tokens"],
     "question-answering": ["prompt_tokens"],
     "text-classification": ["prompt_tokens"],
     "sentence-similarity": ["prompt_tokens"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,16 @@ from harness.engine.task.engine import TaskEngine
 from harness.engine.task.runner import Opened, Place, Prepared, Result
 from harness.engine.task.stand_in import RECIPE, stand_in_path
 from harness.engine.task.stopwatch import Stopwatch
-from harness.errors import CellFailed, HarnessError, OutOfMemory, UnknownName, UnusableInput, UsageError
+from harness.errors import (
+    CellFailed,
+    EnvironmentFault,
+    HarnessError,
+    ModelUnavailable,
+    OutOfMemory,
+    UnknownName,
+    UnusableInput,
+    UsageError,
+)
 from harness.records import Finding, FindingCode, Prompt
 from harness.wiring.jobs import jobs_of
 from harness.wiring.subject import with_default_model
@@ -87,6 +97,19 @@ def engine(tmp_path: Path) -> Iterator[TaskEngine]:
 
 def asked(text: str, reference: str | None = None) -> Prompt:
     return Prompt(prompt_id="one", text=text, reference=reference)
+
+
+def test_a_model_that_does_not_fit_is_told_what_a_task_can_do(tmp_path: Path) -> None:
+    def refuse(place: Place) -> Adder:
+        raise MemoryError(place.device)
+
+    too_large = TaskEngine(
+        task=replace(ADDING, open=refuse), options={}, source=str(tmp_path), revision=RECIPE, clock=SessionClock(),
+        device="cpu", random_weights=True,
+    )  # fmt: skip
+    with pytest.raises(OutOfMemory, match="does not fit") as raised:
+        too_large.load()
+    assert "quantization" not in raised.value.next_step
 
 
 def test_what_was_loaded_is_said(engine: TaskEngine) -> None:
@@ -227,6 +250,20 @@ def test_what_is_of_text_generation_is_refused(flags: dict[str, Any]) -> None:
     load_run_spec(None, {"task": "reasoning", **({} if "lengths" in flags else flags)})
 
 
+@pytest.mark.parametrize(
+    "flags", [{"concurrency": 2}, {"request_rate": 2.0}, {"serve": "x"}, {"base_url": "http://127.0.0.1:1/v1"}]
+)
+def test_a_load_is_refused_without_advice_that_is_refused_too(flags: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="is of text generation") as raised:
+        load_run_spec(None, {"task": "image-classification", **flags})
+    assert raised.value.next_step == "Leave it out."
+
+
+def test_a_task_without_options_says_so() -> None:
+    with pytest.raises(UsageError, match="has no options, and 'steps' is given"):
+        options_of(task_named("image-classification"), {"steps": 3})
+
+
 def test_options_need_a_task() -> None:
     with pytest.raises(UsageError, match="task_options"):
         load_run_spec(None, {"task_options": {"steps": 3}})
@@ -237,6 +274,23 @@ def test_a_task_brings_its_model_and_a_named_one_wins() -> None:
         assert with_default_model(load_run_spec(None, {"task": name})).model == (task.model,)
         assert with_default_model(load_run_spec(None, {"task": name, "model": "x/y"})).model == ("x/y",)
     assert with_default_model(load_run_spec(None, {})).model == ("tiny-reasoner",)
+
+
+def test_a_catalogue_s_prompts_are_of_text_generation() -> None:
+    (job,) = jobs_of(load_run_spec(None, {"task": "image-classification", "model": "tiny-reasoner", "device": "cpu"}))
+    assert job.prompt_set.name == "drawn"
+
+
+def test_without_a_network_the_stand_in_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str, revision: str) -> str:
+        raise ModelUnavailable(f"{name} is not in the local cache.", f"`hf download {name}`")
+
+    monkeypatch.setattr("harness.engine.revision.resolve_revision", refuse)
+    for flags, is_offered in (({"task": "image-classification"}, True), ({"model": "o/m"}, False)):
+        with pytest.raises(ModelUnavailable, match="not in the local cache") as raised:
+            jobs_of(with_default_model(load_run_spec(None, {**flags, "device": "cpu"})))
+        assert "hf download" in raised.value.next_step
+        assert ("--model random" in raised.value.next_step) is is_offered
 
 
 def test_text_generation_and_reasoning_are_the_pipeline_that_was_there() -> None:
@@ -252,3 +306,16 @@ def test_text_generation_and_reasoning_are_the_pipeline_that_was_there() -> None
 def test_random_is_of_a_task() -> None:
     with pytest.raises(UsageError, match="random"):
         jobs_of(load_run_spec(None, {"model": "random", "device": "cpu"}))
+
+
+@pytest.mark.parametrize("name", [name for name, task in tasks().items() if task.imports])
+def test_what_is_not_installed_is_told_before_anything_is_loaded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_named(name)
+    monkeypatch.setattr("harness.wiring.jobs.find_spec", lambda _: None)
+    with pytest.raises(EnvironmentFault, match=f"{name} needs {task.imports[0]}") as raised:
+        jobs_of(load_run_spec(None, {"task": name, "model": "random", "device": "cpu"}))
+    assert f"[{task.extra}]" in raised.value.next_step
+
+
+def test_every_module_that_a_task_names_is_one() -> None:
+    assert all(find_spec(module) for task in tasks().values() for module in task.imports)

@@ -26,6 +26,7 @@ from harness.clock import SessionClock
 from harness.engine.revision import resolve_revision
 from harness.engine.task.description import Task
 from harness.engine.task.engine import TaskEngine
+from harness.engine.task.media import image_of
 from harness.engine.task.pictures import n_pixels
 from harness.engine.task.stand_in import RECIPE, stand_in_path
 from harness.engine.tasks.image_captioning import REQUEST, write_captioner
@@ -153,8 +154,11 @@ def engine(checkpoint: Callable[[str], Path]) -> Iterator[Callable[..., TaskEngi
 def query(row: dict[str, Any] | Path, reference: str | None = None, scored: str | None = None) -> Prompt:
     """One picture: of the drawn set, or a file."""
     path = row if isinstance(row, Path) else DRAWN / row["file_name"]
-    media = Media(name=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), path=str(path))
-    return Prompt(prompt_id=path.stem, text="", media=media, reference=reference, scorer=scored)
+    return Prompt(prompt_id=path.stem, text="", media=picture(path), reference=reference, scorer=scored)
+
+
+def picture(path: Path) -> Media:
+    return Media(name=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), path=str(path))
 
 
 # -- the drawn set
@@ -371,15 +375,40 @@ def test_what_is_no_picture_is_refused_and_the_next_is_answered(
     for name, path in wrong_files(tmp_path).items():
         with pytest.raises(UnusableInput, match=said[name]):
             loaded.generate(query(path), "default", 2, 1)
-    with pytest.raises(UnusableInput, match="has no picture"):
+    with pytest.raises(UnusableInput, match="names no file"):
         loaded.generate(Prompt(prompt_id="nothing", text=""), "default", 2, 1)
     assert loaded.generate(query(ROWS[0]), "default", 2, 1).sizes["input_pixels"] > 0
+
+
+@pytest.mark.parametrize("shades", [np.uint8, np.uint16], ids=["8 bits", "16 bits"])
+def test_grey_of_16_bits_is_as_bright_as_of_8(tmp_path: Path, shades: type[np.integer[Any]]) -> None:
+    ramp = np.linspace(0, np.iinfo(shades).max, 256).astype(shades)
+    Image.fromarray(np.tile(ramp, (8, 1))).save(tmp_path / "grey.png")
+    seen = np.asarray(image_of(picture(tmp_path / "grey.png")))
+    assert np.abs(seen[0, :, 0] - np.arange(256.0)).max() <= 1
+
+
+@pytest.mark.parametrize("numbers", [np.int32, np.float32])
+def test_grey_that_ends_nowhere_is_refused(tmp_path: Path, numbers: type[np.number[Any]]) -> None:
+    Image.fromarray(np.ones((8, 8), numbers)).save(tmp_path / "grey.tif")
+    with pytest.raises(UnusableInput, match="which of them is white"):
+        image_of(picture(tmp_path / "grey.tif"))
 
 
 @pytest.mark.parametrize("task", [CLASSIFICATION, DETECTION, CAPTIONING], ids=lambda task: task.name)
 def test_a_text_model_is_refused(engine: Callable[..., TaskEngine], task: Task) -> None:
     with pytest.raises(UsageError, match=f"is a qwen3 model, which {task.loads} cannot load"):
         engine(task, "text")
+
+
+def test_a_diffusion_pipeline_is_told_its_task(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text("{}")
+    task = TaskEngine(
+        task=CLASSIFICATION, options={}, source=str(tmp_path), revision="main", clock=SessionClock(), device="cpu"
+    )
+    with pytest.raises(UsageError, match="is a diffusion pipeline") as raised:
+        task.load()
+    assert "--task image-generation" in raised.value.next_step
 
 
 def test_a_detector_is_no_classifier(engine: Callable[..., TaskEngine]) -> None:

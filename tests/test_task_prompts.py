@@ -17,7 +17,7 @@ import yaml
 from harness.bundle.packing import pack
 from harness.bundle.withholding import withheld
 from harness.config import RunSpec
-from harness.engine.task.catalogue import inputs_of, tasks
+from harness.engine.task.catalogue import ORDER, inputs_of, tasks
 from harness.errors import UnknownName, UsageError
 from harness.prompts import embedded
 from harness.prompts.bundled import read_prompts, write_prompts
@@ -247,6 +247,14 @@ def test_a_path_begins_at_the_file_that_names_it(photos: Path, monkeypatch: pyte
     assert (one.text, one.reference, one.scorer) == ("", "cat", "label")
 
 
+def test_where_a_missing_file_was_looked_for_is_said_in_full(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (photos / "list.csv").write_text("file_name\ngone.png\n")
+    monkeypatch.chdir(photos)
+    with pytest.raises(UsageError, match=r"there is no file 'gone.png'") as error:
+        parse("list.csv", IMAGES).load(0)
+    assert f" in {photos.absolute()}. " in said(error)
+
+
 def test_another_content_is_another_set(photos: Path) -> None:
     before = parse(str(photos), IMAGES).load(0)
     (photos / "b.png").write_bytes(b"other pixels")
@@ -332,6 +340,11 @@ def test_a_folder_that_cannot_be_meant_is_refused(photos: Path, tmp_path: Path) 
     for inputs in (None, TEXTS):
         with pytest.raises(UsageError, match="is not a file"):
             parse(str(photos), inputs)
+    outer = tmp_path / "outer"
+    (outer / "cats").mkdir(parents=True)
+    with pytest.raises(UsageError, match="holds no images") as error:
+        parse(str(outer), IMAGES).load(0)
+    assert str(outer / "cats") in said(error)
 
 
 # ------------------------------------------------------------------------------------------------- the package
@@ -429,10 +442,12 @@ def test_a_copy_of_a_published_set_fits_its_task(name: str, tmp_path: Path) -> N
     assert (prompt.media is None) == bool(texts)
 
 
-def test_every_task_has_a_published_set_that_fits() -> None:
-    assert {task.published for task in tasks().values()} <= set(named_sets())
-    for task in tasks().values():
-        parse(task.published, inputs_of(task.name))
+def test_every_task_of_ai_energy_score_has_a_published_set_that_fits() -> None:
+    for name in ORDER:
+        published = tasks()[name].published
+        assert published is not None
+        assert published in named_sets()
+        parse(published, inputs_of(name))
 
 
 def test_a_copy_without_the_sets_column_is_refused(tmp_path: Path) -> None:

@@ -103,8 +103,8 @@ def test_the_headline_says_task_model_joules_quality_and_what_size_costs() -> No
     receipt = receipt_of(summary, queries)
     words = r"Automatic speech recognition with openai/whisper-tiny takes \d+ J per query \(95 %: \d+ to \d+\), "
     words += r"[\d.]+ Wh per 1,000 queries\. Word error rate 0\.1\d+ \(0\.[\d]+ to 0\.[\d]+\) over 24 answers\. "
-    words += r"[\d.]+ J per second of audio \(95 %: [\d.]+ to [\d.]+\): a query of size 0 costs 20\.\d* J, and each "
-    words += r"second of audio 6\.0\d* J more\."
+    words += r"[\d.]+ J per second of audio \(95 %: [\d.]+ to [\d.]+\): 20\.\d* J whatever the size, "
+    words += r"and 6\.0\d* J for each second of audio\."
     assert re.fullmatch(words, receipt.headline), receipt.headline
     assert f"{mode.quality[0].figure.value:.3f}" in receipt.headline
     titles = [section.title for section in receipt.sections]
@@ -146,6 +146,13 @@ def test_graded_answers_are_not_called_wrong() -> None:
     text = printed(task_summary(SPEECH, queries), queries)
     assert "right" not in text
     assert FindingCode.GRADED.sentence not in one_line(text)
+
+
+def test_without_references_the_quality_is_unknown_and_not_the_joules_of_right_answers() -> None:
+    queries = [query.model_copy(update={"score": None}) for query in task_queries(SPEECH)]
+    text = one_line(printed(task_summary(SPEECH, queries), queries))
+    assert "No answer was scored, so how good they are is unknown." in text
+    assert "correct answer" not in text
 
 
 def test_right_answers_have_their_joules() -> None:
@@ -250,7 +257,7 @@ def test_queries_of_one_size_make_no_chart_of_sizes() -> None:
     summary = task_summary(CLASSES, queries)
     assert size_panels(summary, figures(queries, summary), measure_of(summary)) == ()
     assert "All queries are of about one size" in one_line(printed(summary))
-    assert "of size 0" not in receipt_of(summary).headline
+    assert "whatever the size" not in receipt_of(summary).headline
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -294,7 +294,7 @@ def test_a_wrong_input_is_refused_in_plain_words_and_the_next_one_is_answered(lo
 
 
 def test_a_row_without_a_sound_is_refused(load: Load) -> None:
-    with pytest.raises(UnusableInput, match="sound-2 has no sound"):
+    with pytest.raises(UnusableInput, match="sound-2 names no file"):
         ask(load(), Prompt(prompt_id="sound-2", text=""))
 
 

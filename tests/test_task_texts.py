@@ -17,6 +17,7 @@ import torch
 import transformers
 
 from harness.clock import SessionClock
+from harness.engine.checkpoint import LoadOptions, open_checkpoint
 from harness.engine.source import locate
 from harness.engine.task import vocabulary
 from harness.engine.task.catalogue import options_of, task_named
@@ -339,6 +340,14 @@ def test_bart_has_no_prefix_no_beams_and_shows_the_cap(tiny: Callable[..., Path]
     assert given.finish_reason == "length"
     assert given.text
     assert own.warnings() == ()
+
+
+def test_without_its_task_a_summarizer_is_told_to_name_it(tmp_path: Path) -> None:
+    transformers.BartConfig(**TINY_BART).save_pretrained(tmp_path)  # the auto class for language models would load it
+    options = LoadOptions(device="cpu", dtype="auto", attention="default", trust_remote_code=False, allow_pickle=False)
+    with pytest.raises(UsageError, match="encoder-decoder") as raised:
+        open_checkpoint(locate(str(tmp_path)), "main", options)
+    assert "--task summarization" in raised.value.next_step
 
 
 # --- sentence similarity ----------------------------------------------------------------------------------

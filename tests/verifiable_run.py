@@ -22,7 +22,7 @@ from harness.records import Board, Boundary, Cell, EngineFacts, Prompt, Reasonin
 from harness.schedule import Schedule
 from harness.scoring.catalogue import scorer
 from harness.store.run_directory import RunDirectory
-from tests.synthetic_power import GPU, POWER, Power, power_readings, tick_times
+from tests.synthetic_power import GPU, NO_POWER, POWER, Power, power_readings, tick_times
 from tests.test_pipeline import SITE, SWITCHES, cell, stepping
 
 N_PROMPTS = 5
@@ -34,7 +34,7 @@ SITE_WITH_BOARD = SITE.model_copy(update={"boards": (Board(uuid=GPU, name="A boa
 
 def write_run(folder: Path, store_text: str = "full") -> Path:
     """The run, published; its directory is called `RUN_ID`."""
-    rehearsal = _session(folder / "rehearsal", Power.constant(70.0), store_text)
+    rehearsal = _session(folder / "rehearsal", NO_POWER, store_text)
     run = folder / RUN_ID
     _session(run, stepping(rehearsal.queries()), store_text)
     publish(run, accounts(run))

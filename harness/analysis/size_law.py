@@ -50,10 +50,10 @@ SIZES = (
         unit="megapixel",
         units=lambda figures: _of(figures, INPUT_PIXELS) / PIXELS_PER_MEGAPIXEL,
     ),
-    Size(name="prompt_tokens", unit="input token", units=_prompt_tokens),
     Size(name="output_tokens", unit="output token", units=lambda figures: figures.n_output_tokens),
+    Size(name="prompt_tokens", unit="input token", units=_prompt_tokens),
 )
-"""In the order in which laws are named."""
+"""In the order in which laws are named: what is written, token by token, costs more than what is read at once."""
 
 
 def size_laws(figures: Figures, gains: Gains, *, estimated: bool) -> tuple[SizeLaw, ...]:

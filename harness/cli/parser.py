@@ -60,7 +60,7 @@ def build_parser() -> Parser:
     """The parser with every verb. Verbs import what they need when they run."""
     parser = Parser(
         prog="harness",
-        description="Joules per query for open language models: measured, bounded, traceable to a sensor.",
+        description="Joules per query for open models: measured, bounded, traceable to a sensor.",
         epilog="Start with `harness run`: it measures the embedded model with thinking off and on.",
     )
     parser.add_argument("--version", action="version", version=f"harness {harness.__version__}")

@@ -54,7 +54,7 @@ def open_checkpoint(source: ModelSource, revision: str, options: LoadOptions) ->
 
     Raises:
         OutOfMemory: Parts of it would have to stay in the host's memory.
-        UsageError: Its weights are pickled and that was not allowed; it searches with beams.
+        UsageError: Its weights are pickled and that was not allowed; it searches with beams; it has an encoder.
         ModelUnavailable: Weights are missing from the checkpoint.
         OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError: What the libraries raise.
     """
@@ -62,6 +62,11 @@ def open_checkpoint(source: ModelSource, revision: str, options: LoadOptions) ->
     where = _where(source, revision)
     trusted = {"trust_remote_code": options.trust_remote_code}
     config = transformers.AutoConfig.from_pretrained(source.location, **where, **trusted)
+    if getattr(config, "is_encoder_decoder", False):  # some load without their encoder, and fail query by query
+        raise UsageError(
+            f"{source.name} is an encoder-decoder ({config.model_type}), which does not continue a text.",
+            "Name what it does, such as --task summarization; `harness tasks` lists what there is.",
+        )
     gguf = gguf_precision(source.path) if source.path and source.gguf_file else None
     checkpoint_quantization = {"quant_method": gguf} if gguf else _quantization_of(config)
     dtype = getattr(config, "dtype", None)
@@ -235,7 +240,7 @@ def _refuse_holes(info: Mapping[str, Any], name: str, may_lack: Sequence[str]) -
     if missing:
         raise ModelUnavailable(
             f"The checkpoint of {name} lacks {len(missing)} of the model's weights, such as {missing[0]}.",
-            "Download it again, or check that config.json belongs to these weights.",
+            "Choose a model that was trained for this; if it was, download it again: config.json and weights differ.",
         )
 
 

@@ -103,6 +103,11 @@ def _not_loadable(error: BaseException, source: ModelSource, said: str) -> Harne
             f"The weights of {name} do not have the shapes that its configuration describes.",
             "They do not belong together, or this transformers misreads the file: download it again, or try another.",
         )
+    if "instantiate the backend tokenizer" in text:
+        return ModelUnavailable(
+            f"{name} has no tokenizer that could be loaded.",
+            "Choose a model of texts; if it is one, add its tokenizer's files (tokenizer.json).",
+        )
     if isinstance(error, OSError) or "Unrecognized model" in text:
         return ModelUnavailable(
             f"{name} is not a complete model: {said}",

@@ -42,6 +42,8 @@ from harness.records import (
 from harness.schedule import Block, Round, Schedule, batch_seed, n_prompts_for_block, query_seed
 
 WARM_UP_TOKENS = 16
+WARM_UP_SPARE = 8
+"""Prompts that are tried beyond those that are to be asked, where some cannot be: half a picture warms nothing up."""
 BATCHES_PER_CALL = 8
 """Two-phase: so many batches' worth of answers are generated, and stored, together. The last of them run in small
 batches; and what is not stored yet is lost by a kill."""
@@ -175,15 +177,24 @@ class Session:
             self._warm_up(1)
 
     def _warm_up(self, n_prompts: int) -> None:
-        cell = self.schedule.cell
-        for prompt in self.schedule.prompts[:n_prompts]:
-            for mode in filter(self.engine.ready, cell.modes):
-                try:
-                    generation = self.engine.generate(prompt, mode, min(WARM_UP_TOKENS, cell.cap(mode)), cell.seed)
-                except (UsageError, CellFailed):
-                    continue  # a prompt that does not fit is reported where it is measured
-                self._durations_s.setdefault(mode, []).append(generation.time_end_s - generation.time_start_s)
+        """Ask the first prompts that can be asked; one that cannot is reported where it is measured."""
+        for prompt in self.schedule.prompts[: n_prompts + WARM_UP_SPARE]:
+            if not n_prompts:
+                break
+            n_prompts -= self._warmed(prompt)
         self._recording.tile("warm_up", self.clock.now_s())
+
+    def _warmed(self, prompt: Prompt) -> bool:
+        """Ask it in every mode that is ready; whether it has an answer in any."""
+        cell, has_answer = self.schedule.cell, False
+        for mode in filter(self.engine.ready, cell.modes):
+            try:
+                generation = self.engine.generate(prompt, mode, min(WARM_UP_TOKENS, cell.cap(mode)), cell.seed)
+            except (UsageError, CellFailed):
+                continue
+            has_answer = True
+            self._durations_s.setdefault(mode, []).append(generation.time_end_s - generation.time_start_s)
+        return has_answer
 
     def _hold(self, mode: str) -> None:
         """Make the checkpoint that answers in `mode` the resident one. Nothing of that is in a query."""

@@ -58,18 +58,26 @@ class FolderSource:
         names = [file.name for file in self._files() if media_kind(file.name) == self.inputs.media_kind]
         if not names and self.inputs.media_kind is not None:
             suffixes = ", ".join(SUFFIXES[self.inputs.media_kind])
+            inner = self._folders()
+            step = f"Name the folder that they are in (such as {inner[0]}), put" if inner else "Put"
             raise UsageError(
                 f"{self.path} holds no {PLURALS[self.inputs.media_kind]} ({suffixes}), and no table that lists some.",
-                f"Put them there, or a {LISTS[0]} whose column {column} names them.",
+                f"{step} them there, or a {LISTS[0]} whose column {column} names them.",
             )
         rows = [(number, {"prompt_id": name, column: name}) for number, name in enumerate(names, start=1)]
         columns = ("prompt_id", column)
         return Table(origin=str(self.path), unit="file", rows=rows, columns=columns, folder=self.path)
 
     def _files(self) -> list[Path]:
+        return [file for file in self._shown() if file.is_file()]
+
+    def _folders(self) -> list[Path]:
+        return [folder for folder in self._shown() if folder.is_dir()]
+
+    def _shown(self) -> list[Path]:
         """By name; hidden ones are some program's own."""
         try:
             found = sorted(self.path.iterdir())
         except OSError as error:
             raise UsageError(f"{self.path} cannot be read: {error.strerror}.", "Check its permissions.") from error
-        return [file for file in found if file.is_file() and not file.name.startswith(".")]
+        return [each for each in found if not each.name.startswith(".")]

@@ -54,8 +54,10 @@ def media_of(table: Table, column: str) -> list[Media]:
     if missing:
         number, name = missing[0]
         others = f" So it is in {len(missing):,} rows of {len(table.rows):,}." if len(missing) > 1 else ""
+        folder = Path.cwd() if table.folder is None else table.folder
+        where = folder.absolute() if isinstance(folder, Path) else folder  # `.` at a sentence's end would be `..`
         raise UsageError(
-            f"{table.place(number)}: there is no file {name!r} in {table.folder or Path.cwd()}.{others}",
+            f"{table.place(number)}: there is no file {name!r} in {where}.{others}",
             f"Put it there, or correct the column {column!r}: its paths begin at that folder.",
         )
     return found

@@ -73,7 +73,9 @@ def _energy(summary: Summary, manifest: RunManifest | None) -> list[tuple[str, s
     if summary.cell.power_limit_w is not None:
         facts.append(("Power limit", f"{summary.cell.power_limit_w:g} W per board, set for this cell"))
     busy = [
-        f"{mode.mode} {100 * mode.gpu_busy_share:.0f} %" for mode in summary.modes if mode.gpu_busy_share is not None
+        f"{'' if summary.cell.task else f'{mode.mode} '}{100 * mode.gpu_busy_share:.0f} %"
+        for mode in summary.modes
+        if mode.gpu_busy_share is not None
     ]
     if busy:
         facts.append(("GPU busy while answering", f"{', '.join(busy)} of the time"))

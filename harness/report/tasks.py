@@ -19,14 +19,11 @@ INSTALL = "pip install 'inference-energy-harness[{extra}]'"
 
 
 def print_tasks(console: Console, tasks: Iterable[Task]) -> None:
-    """A row each: what goes in and comes out, how it is judged, what it is measured in, which sets and model it has."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0))
-    table.add_column("task", no_wrap=True)
-    table.add_column("what it is", overflow="fold")
+    """Of each what goes in and comes out, how it is judged, what it is measured in, which sets and model it has."""
     for task in tasks:
-        table.add_row(shown(task.name, style="bold"), _labelled(_row(task)))
-    console.print(table)
-    console.print("\nOne in full: harness tasks NAME. To run it: harness run --task NAME.", soft_wrap=True)
+        console.print(shown(task.name, style="bold"))
+        console.print(Padding(_labelled(_row(task)), (0, 0, 1, 2)))  # under the name: narrow terminals have room for it
+    console.print("One in full: harness tasks NAME. To run it: harness run --task NAME.", soft_wrap=True)
 
 
 def print_task(console: Console, task: Task) -> None:
@@ -58,7 +55,8 @@ def described(task: Task) -> list[tuple[str, str]]:
         words = f"--model {RANDOM}: the shape of {task.stand_in.name} with random weights, without any download"
         rows.append(("stand-in", words))
     rows += [("ships with", f"{task.prompts}: its own inputs, so that it runs offline"), *_columns(task)]
-    rows.append(("AI Energy Score", published_words(task)))
+    if task.published is not None:
+        rows.append(("AI Energy Score", published_words(task.published)))
     if task.max_new_tokens is not None:
         rows.append(("answer", f"at most {task.max_new_tokens:,} new tokens; --max-new-tokens sets it"))
     if not task.is_text_generation:
@@ -78,16 +76,17 @@ def commands(task: Task) -> list[tuple[str, str]]:
         found.append((f"{run} --model {RANDOM}", "the shipped inputs, a stand-in with random weights: no download"))
     found.append((run, f"the shipped inputs, {task.model}"))
     found.append((f"{run} --model ID --prompts {_own(task)}", _own_words(task)))
-    found.append((f"{run} --model ID --prompts {task.published}", "AI Energy Score's set, from the Hub"))
+    if task.published is not None:
+        found.append((f"{run} --model ID --prompts {task.published}", "AI Energy Score's set, from the Hub"))
     return found
 
 
-def published_words(task: Task) -> str:
-    """AI Energy Score's set for a task: by which name, where, and its columns."""
-    named = named_sets().get(task.published)
+def published_words(name: str) -> str:
+    """AI Energy Score's set of that name: where it is, and its columns."""
+    named = named_sets().get(name)
     if named is None:
-        return task.published
-    return f"{task.published} ({named.repository}: {', '.join(columns_of(named))})"
+        return name
+    return f"{name} ({named.repository}: {', '.join(columns_of(named))})"
 
 
 def columns_of(named: NamedSet) -> list[str]:
@@ -97,13 +96,14 @@ def columns_of(named: NamedSet) -> list[str]:
 
 
 def _row(task: Task) -> list[tuple[str, str]]:
+    published = [] if task.published is None else [("", f"AI Energy Score's set: {published_words(task.published)}")]
     return [
         ("", f"{task.takes} -> {task.returns}"),
         ("quality", task.metric),
         ("size", _sizes(task)),
         ("model", task.model),
         ("ships with", task.prompts),
-        ("", f"AI Energy Score's set: {published_words(task)}"),
+        *published,
     ]
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from harness.engine.task.catalogue import chosen_options, task_named
 from harness.engine.task.description import Task
 from harness.environment.machine import visible_gpus
 from harness.environment.nvml import Nvml, open_nvml
-from harness.errors import EnvironmentFault, UsageError
+from harness.errors import EnvironmentFault, ModelUnavailable, UsageError
 from harness.prompts.catalogue import parse
 from harness.protocols import Reasoning
 from harness.reasoning.switch import FamilyReasoning, budget_end, budget_of
@@ -85,6 +86,7 @@ def jobs_of(spec: RunSpec, cells: Sequence[Cell] = ()) -> list[Job]:
         HarnessError: A model, mode, prompt set, scorer or device that does not exist or cannot be used here.
     """
     device = SERVED if spec.is_served else _device(spec.device)
+    _refuse_missing(other_task(spec))
     catalogue = load_catalogue(spec.models)
     if spec.variants:
         specs = variant_specs(spec, catalogue)
@@ -105,7 +107,7 @@ def _of_model(spec: RunSpec, device: str, catalogue: Catalogue, entry: ModelEntr
     cell = Cell(
         model=entry.name,
         source=entry.source,
-        revision=_served_revision(spec, entry) if spec.is_served else _revision(source, entry),
+        revision=_served_revision(spec, entry) if spec.is_served else _revision(source, entry, task),
         engine=EngineOptions(
             name=spec.engine.name,
             device=device.partition(":")[0],
@@ -291,8 +293,11 @@ def _task_cap(spec: RunSpec, task: Task) -> int:
 
 def _prompt_set(spec: RunSpec, entry: ModelEntry, order: str) -> PromptSet:
     task = other_task(spec)
-    asked = spec.prompts or spec.preset.prompts or entry.prompts
-    source = parse(asked or EVERYDAY_SET) if task is None else parse(asked or task.prompts, task.inputs)
+    asked = spec.prompts or spec.preset.prompts
+    if task is None:
+        source = parse(asked or entry.prompts or EVERYDAY_SET)
+    else:  # a catalogue's entry names prompts of text generation
+        source = parse(asked or task.prompts, task.inputs)
     return source.load(None if order == "stored" else spec.seed)
 
 
@@ -328,15 +333,22 @@ def source_of(entry: ModelEntry) -> str:
     return entry.source
 
 
-def _revision(source: str, entry: ModelEntry) -> str:
+def _revision(source: str, entry: ModelEntry, task: Task | None = None) -> str:
+    """The commit or the digest of what lies at `source`; of a task, an error offers its stand-in too."""
     from harness.engine.revision import resolve_revision
+    from harness.engine.source import locate
 
     if entry.source.startswith(f"{RANDOM}:"):
         from harness.engine.task.stand_in import RECIPE
 
         return RECIPE  # its weights are drawn anew on every machine, and mean nothing
-
-    return resolve_revision(source, entry.revision)
+    try:
+        return resolve_revision(source, entry.revision)
+    except ModelUnavailable as error:
+        if task is None or task.stand_in is None or locate(source).path is not None:
+            raise
+        step = f"Without any download: `--model {RANDOM}`, a stand-in with random weights. {error.next_step}"
+        raise ModelUnavailable(str(error), step) from error
 
 
 def _device(requested: str) -> str:
@@ -348,6 +360,15 @@ def _device(requested: str) -> str:
     from harness.engine.device import resolve_device
 
     return resolve_device(requested, n_gpus, nvml.driver if isinstance(nvml, Nvml) else None)
+
+
+def _refuse_missing(task: Task | None) -> None:
+    missing = [name for name in task.imports if find_spec(name) is None] if task else []
+    if task and missing:
+        raise EnvironmentFault(
+            f"{task.name} needs {' and '.join(missing)}, not installed here.",
+            f"{sys.executable} -m pip install 'inference-energy-harness[{task.extra}]'",
+        )
 
 
 def engine_class() -> type[TransformersEngine]:

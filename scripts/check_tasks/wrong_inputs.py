@@ -8,6 +8,8 @@ import wave
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.engine.task.description import Task
+
 PROMPTS = Path(__file__).resolve().parents[2] / "harness" / "assets" / "prompts"
 WRONG = "wrong"
 """Id of the wrong row, and the stem of its file."""
@@ -24,40 +26,32 @@ class Case:
     """A part of what the finding must say of it."""
 
 
-def case_of(task: str, embedded: str, folder: Path, n_good: int) -> Case:
+def case_of(task: Task, folder: Path, n_good: int) -> Case:
     """Write a task's good rows and its wrong one into a folder.
 
     Args:
-        task: Its name.
-        embedded: Its embedded set.
+        task: Whose embedded set it is made of.
         folder: An empty directory.
         n_good: So many good rows.
     """
-    if task in ("text-generation", "reasoning"):
+    if task.is_text_generation:
         rows = _rows(PROMPTS / "chains.jsonl")[:n_good]
         long = {"prompt_id": WRONG, "text": "1+2+3+4+5+6+7+8+9=" * 400}
         return Case(_written(folder / "prompts.jsonl", [*rows, long]), "a prompt longer than the context", "context")
-    if (PROMPTS / f"{embedded}.jsonl").is_file():
-        rows = _rows(PROMPTS / f"{embedded}.jsonl")[:n_good]
-        wrong = {**rows[0], "prompt_id": WRONG, EMPTIED[task]: "  "}
-        return Case(_written(folder / "prompts.jsonl", [*rows, wrong]), f"an empty {EMPTIED[task]}", "empty")
+    if (PROMPTS / f"{task.prompts}.jsonl").is_file():
+        rows = _rows(PROMPTS / f"{task.prompts}.jsonl")[:n_good]
+        emptied = next(column for column in task.inputs.text_pair or task.inputs.text if column in rows[0])
+        wrong = {**rows[0], "prompt_id": WRONG, emptied: "  "}
+        return Case(_written(folder / "prompts.jsonl", [*rows, wrong]), f"an empty {emptied}", "empty")
     rows = [
-        {"prompt_id": str(row["file_name"]), **row} for row in _rows(PROMPTS / embedded / "metadata.jsonl")[:n_good]
+        {"prompt_id": str(row["file_name"]), **row} for row in _rows(PROMPTS / task.prompts / "metadata.jsonl")[:n_good]
     ]
     for row in rows:
-        shutil.copyfile(PROMPTS / embedded / str(row["file_name"]), folder / str(row["file_name"]))
-    name, wrong_words, said = SPOILT[task](folder, folder / str(rows[0]["file_name"]))
+        shutil.copyfile(PROMPTS / task.prompts / str(row["file_name"]), folder / str(row["file_name"]))
+    spoil = _silence if task.inputs.media_kind == "audio" else SPOILT.get(task.name, _text_as_image)
+    name, wrong_words, said = spoil(folder, folder / str(rows[0]["file_name"]))
     _written(folder / "metadata.jsonl", [*rows, {**rows[0], "prompt_id": WRONG, "file_name": name}])
     return Case(folder, wrong_words, said)
-
-
-EMPTIED = {
-    "summarization": "text",
-    "question-answering": "context",
-    "text-classification": "text",
-    "sentence-similarity": "sentence2",
-    "image-generation": "prompt",
-}
 
 
 def _text_as_image(folder: Path, _good: Path) -> tuple[str, str, str]:
@@ -88,12 +82,8 @@ def _silence(folder: Path, _good: Path) -> tuple[str, str, str]:
     return f"{WRONG}.wav", "three seconds of silence", "silen"
 
 
-SPOILT = {
-    "image-classification": _text_as_image,
-    "object-detection": _cut_png,
-    "image-captioning": _corrupt_png,
-    "automatic-speech-recognition": _silence,
-}
+SPOILT = {"object-detection": _cut_png, "image-captioning": _corrupt_png}
+"""By task; a text file as image otherwise."""
 
 
 def _rows(file: Path) -> list[dict[str, object]]:

@@ -59,8 +59,10 @@ def options_of(task: Task, given: Mapping[str, int | float | str]) -> dict[str, 
     """
     options = dict(task.options)
     for name, value in given.items():
+        if not options:
+            raise UsageError(f"{task.name} has no options, and {name!r} is given.", "Leave task_options out.")
         if name not in options:
-            raise UnknownName(f"option of {task.name}", name, options, "" if options else " It has none.")
+            raise UnknownName(f"option of {task.name}", name, options)
         wanted = options[name]
         is_number = not isinstance(value, str | bool)
         fits = isinstance(value, str) if isinstance(wanted, str) else is_number

@@ -42,8 +42,8 @@ class Task:
     inputs: InputColumns = field(default_factory=InputColumns)
     prompts: str
     """The set that ships with the package."""
-    published: str
-    """AI Energy Score's set for it, by its name in `assets/prompts/hub.yaml`."""
+    published: str | None = None
+    """AI Energy Score's set for it, by its name in `assets/prompts/hub.yaml`; None: it has no such task."""
     metric: str
     """How good an answer is: `word error rate (jiwer)`; `none is claimed`."""
     sizes: tuple[str, ...]
@@ -59,6 +59,8 @@ class Task:
     """What a run may set (`--set task_options.steps=20`), with what it is otherwise."""
     extra: str | None = "tasks"
     """Of the package: what has to be installed for it."""
+    imports: tuple[str, ...] = ()
+    """Modules of that extra without which no query can be run: looked for before anything is loaded."""
     note: str = ""
     """What to know before comparing: what is inside a query and what is not."""
     open: Callable[[Place], Runner] | None = None

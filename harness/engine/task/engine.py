@@ -237,6 +237,8 @@ class TaskEngine:
             fault = load_fault(error, place.source, place.revision, trust_remote_code=place.trust_remote_code)
             let_go(error)
             empty_cache()
+            if isinstance(fault, OutOfMemory):  # --quantization, which is the usual way out, is not of tasks
+                raise OutOfMemory(str(fault), "Choose a smaller model, or a larger GPU (`--device cuda`).") from error
             raise fault from error
 
     @contextmanager

@@ -9,6 +9,7 @@ import transformers
 from transformers.utils import logging as library_logging
 
 from harness.engine.checkpoint import LoadOptions, load_weights, remote_code_commit
+from harness.engine.layout import PIPELINE_INDEX
 from harness.engine.precision import requested_precision
 from harness.engine.task.runner import Opened, Place
 from harness.errors import UsageError
@@ -30,12 +31,18 @@ def open_model(place: Place, autos: Sequence[str], *, may_lack: Sequence[str] = 
         generation: What the manifest says of how answers are generated.
 
     Raises:
-        UsageError: None of the classes loads such a model, or its weights are pickled and that was not allowed.
+        UsageError: None of the classes loads such a model, such as a diffusion pipeline; or its weights are pickled
+            and that was not allowed.
         ModelUnavailable: Weights are missing from the checkpoint.
         OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError: What the libraries raise.
     """
     library_logging.warning_once.cache_clear()  # what was said of an earlier model may be true of this one
     where = keywords_of(place)
+    if place.source.path is not None and (place.source.path / PIPELINE_INDEX).is_file():
+        raise UsageError(
+            f"{place.source.name} is a diffusion pipeline, which {' and '.join(autos)} cannot load.",
+            "Measure it with --task image-generation, or choose a model that was trained for this task.",
+        )
     config = transformers.AutoConfig.from_pretrained(place.source.location, **where)
     auto = _fitting(autos, config, place)
     options = LoadOptions(

@@ -13,10 +13,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from harness.errors import EnvironmentFault, UnusableInput
-from harness.records import Media
+from harness.records import Media, Prompt
 
 if TYPE_CHECKING:
     from harness.records import FloatArray
@@ -30,6 +28,17 @@ SHORTEST_SIDE_PIXELS = 8
 """A picture with a shorter side shows nothing, and processors take 1 or 3 rows for channels of colour."""
 IMAGE_STEP = "Give a PNG, JPEG, WebP or another picture that Pillow reads, or remove the row."
 SOUND_STEP = "Give a WAV, FLAC, OGG or MP3 file, or remove the row."
+
+
+def media_of(prompt: Prompt) -> Media:
+    """The file of a prompt.
+
+    Raises:
+        UnusableInput: The prompt has none.
+    """
+    if prompt.media is None:
+        raise UnusableInput(f"{prompt.prompt_id} names no file.", "Fill in its file, or remove the row.")
+    return prompt.media
 
 
 def content_of(media: Media) -> bytes:
@@ -75,7 +84,7 @@ def image_of(media: Media) -> Any:
                         f"{media.name} has {picture.width} x {picture.height} pixels: nothing can be seen in it.",
                         IMAGE_STEP,
                     )
-                return ops.exif_transpose(picture).convert("RGB")
+                return _eight_bits(ops.exif_transpose(picture), media.name).convert("RGB")
     except (pil.UnidentifiedImageError, pil.DecompressionBombError) as error:
         raise UnusableInput(
             f"{media.name} is no picture that can be read{_looks_like(content)}.", IMAGE_STEP
@@ -98,6 +107,8 @@ def sound_of(media: Media, rate_hz: int) -> tuple[FloatArray, float]:
         UnusableInput: It is no sound, a damaged one, silence, or too short.
         EnvironmentFault: soundfile or scipy is not installed.
     """
+    import numpy as np
+
     soundfile, signal = _imported("soundfile"), _imported("scipy.signal")
     content = content_of(media)
     if not content:
@@ -130,6 +141,18 @@ def sound_of(media: Media, rate_hz: int) -> tuple[FloatArray, float]:
         divisor = math.gcd(own_hz, rate_hz)
         sound = signal.resample_poly(sound, rate_hz // divisor, own_hz // divisor)
     return np.ascontiguousarray(sound, dtype=np.float32), duration_s
+
+
+def _eight_bits(picture: Any, name: str) -> Any:
+    """A picture whose brightness ends at 255. Pillow itself cuts off what is brighter, and leaves it white."""
+    if picture.mode.startswith("I;16"):
+        return picture.convert("I").point(lambda value: value / 256).convert("L")
+    if picture.mode in ("I", "F"):
+        raise UnusableInput(
+            f"{name} is grey in numbers of 32 bits, and nothing says which of them is white.",
+            "Save it with 8 or 16 bits, or remove the row.",
+        )
+    return picture
 
 
 def described(media: Media, shape: str) -> str:

@@ -11,19 +11,7 @@ from typing import Any
 
 from harness.engine.task.media import described
 from harness.engine.task.runner import Prepared
-from harness.errors import UnusableInput
-from harness.records import Media, Prompt
-
-
-def media_of(prompt: Prompt) -> Media:
-    """The file of a prompt.
-
-    Raises:
-        UnusableInput: The prompt has none.
-    """
-    if prompt.media is None:
-        raise UnusableInput(f"{prompt.prompt_id} has no picture.", "Fill in its file, or remove the row.")
-    return prompt.media
+from harness.records import Media
 
 
 def prepared(media: Media, encoded: Any, model: Any, processor: Any, asked: str = "") -> Prepared:

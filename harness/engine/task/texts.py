@@ -6,7 +6,6 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from harness.engine.task.loading import keywords_of
 from harness.engine.task.runner import Place
 from harness.errors import UnusableInput
 from harness.records import Finding, FindingCode, Prompt
@@ -57,6 +56,8 @@ class Tokenizer:
             longest: Tokens of one text where the checkpoint takes fewer than its model could; None: it does not.
         """
         from transformers import AutoTokenizer
+
+        from harness.engine.task.loading import keywords_of
 
         self.of_checkpoint: Any = AutoTokenizer.from_pretrained(place.source.location, **keywords_of(place))
         self.window = window_of(self.of_checkpoint, model, longest)

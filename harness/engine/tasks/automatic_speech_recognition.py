@@ -10,22 +10,21 @@ import itertools
 import string
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.engine.task.description import StandIn, Task
-from harness.errors import UnusableInput, UsageError
+from harness.engine.task.generating import GREEDY, encoder_watched, end_ids_of, facts_of_generation, finish_reason
+from harness.engine.task.media import described, media_of, sound_of
+from harness.engine.task.runner import Opened, Place, Prepared, Result
+from harness.engine.task.stopwatch import Stopwatch
+from harness.errors import UsageError
 from harness.records import Finding, FindingCode, InputColumns, Prompt
-
-if TYPE_CHECKING:
-    from harness.engine.task.runner import Opened, Place, Prepared, Result
-    from harness.engine.task.stopwatch import Stopwatch
 
 N_PREFIX = 4
 """Of Whisper: tokens that tell the decoder to start, the language, the task and to leave timestamps out."""
 
 
 def _open(place: Place) -> Recogniser:
-    from harness.engine.task.generating import facts_of_generation
     from harness.engine.task.loading import open_model
 
     opened = open_model(place, ["AutoModelForSpeechSeq2Seq", "AutoModelForCTC"])
@@ -57,13 +56,9 @@ class Recogniser:
 
     def prepare(self, prompt: Prompt, max_new_tokens: int) -> Prepared:  # noqa: ARG002 - Runner's signature
         """Features on the device, in the model's precision."""
-        from harness.engine.task.media import described, sound_of
-        from harness.engine.task.runner import Prepared
-
-        if prompt.media is None:
-            raise UnusableInput(f"{prompt.prompt_id} has no sound.", "Name a file in its row, or remove it.")
+        media = media_of(prompt)
         rate_hz = self._extractor.sampling_rate
-        sound, audio_s = sound_of(prompt.media, rate_hz)
+        sound, audio_s = sound_of(media, rate_hz)
         window, settings = self._window(len(sound))
         findings: tuple[Finding, ...] = ()
         if window is not None and len(sound) > window:
@@ -73,7 +68,7 @@ class Recogniser:
         features = self._extractor(sound, sampling_rate=rate_hz, return_tensors="pt", **settings)
         return Prepared(
             inputs=dict(features.to(self._model.device, self._model.dtype)),
-            rendered=described(prompt.media, f"{audio_s:.3f} s"),
+            rendered=described(media, f"{audio_s:.3f} s"),
             sizes={"audio_s": audio_s},
             findings=findings,
         )
@@ -120,8 +115,6 @@ class Writer(Recogniser):
 
     def run(self, prepared: Prepared, stopwatch: Stopwatch, max_new_tokens: int) -> Any:  # noqa: ARG002 - in inputs
         """Plain `generate`, as the model's own generation config has it; each run of the encoder is a phase."""
-        from harness.engine.task.generating import GREEDY, encoder_watched
-
         with encoder_watched(self._model.get_encoder(), stopwatch):
             return self._model.generate(**prepared.inputs, **GREEDY)
 
@@ -131,9 +124,6 @@ class Writer(Recogniser):
         Of a long sound these are the tokens of all windows, also those that the next window replaces. The step in
         which Whisper tells the language writes none.
         """
-        from harness.engine.task.generating import end_ids_of, finish_reason
-        from harness.engine.task.runner import Result
-
         ids = raw["sequences"][0] if self._is_whisper else raw[0]
         written = _by_window(raw["segments"][0]) if self._is_whisper else [ids.tolist()[1:]]
         end_ids = end_ids_of(self._model.generation_config)
@@ -176,8 +166,6 @@ class Speller(Recogniser):
 
     def read(self, prepared: Prepared, raw: Any, prompt: Prompt) -> Result:  # noqa: ARG002
         """The text. Special tokens are not skipped: the blank is one, and keeps the two letters of `ll` apart."""
-        from harness.engine.task.runner import Result
-
         return Result(text=self._tokenizer.decode(raw.tolist()).strip())
 
 
@@ -265,6 +253,7 @@ TASK = Task(
     model="openai/whisper-tiny",
     loads="AutoModelForSpeechSeq2Seq or AutoModelForCTC",
     phases=("encode", "decode"),
+    imports=("soundfile", "scipy"),
     max_new_tokens=224,
     note=(
         "Reading the file, resampling it and its spectrogram are outside of the query. Whisper pads every sound to "

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.engine.task.description import StandIn, Task
+from harness.engine.task.generating import GREEDY, encoder_watched, end_ids_of, facts_of_generation, finish_reason
+from harness.engine.task.media import image_of, media_of
+from harness.engine.task.pictures import prepared
+from harness.engine.task.runner import Opened, Place, Prepared, Result
+from harness.engine.task.stopwatch import Stopwatch
 from harness.records import InputColumns, Prompt
-
-if TYPE_CHECKING:
-    from harness.engine.task.runner import Opened, Place, Prepared, Result
-    from harness.engine.task.stopwatch import Stopwatch
 
 REQUEST = "Describe the image in one sentence."
 """To models with a chat template; BLIP and GIT were trained to describe what they see, and get no words."""
 ENCODERS = ("vision_tower", "visual", "vision_model", "vision_encoder", "image_tower", "image_encoder", "encoder")
 """How models name the part that looks at the picture."""
-
-
-def _open(place: Place) -> Captioner:
-    return Captioner(place)
 
 
 class Captioner:
@@ -31,7 +28,6 @@ class Captioner:
     def __init__(self, place: Place) -> None:
         from transformers import AutoProcessor
 
-        from harness.engine.task.generating import facts_of_generation
         from harness.engine.task.loading import keywords_of, open_model
 
         opened: Opened = open_model(place, ["AutoModelForImageTextToText"])
@@ -45,9 +41,6 @@ class Captioner:
 
     def prepare(self, prompt: Prompt, max_new_tokens: int) -> Prepared:  # noqa: ARG002 - nothing is reserved
         """Decoded and resized as the model's processor does it, with the request where the model takes one."""
-        from harness.engine.task.media import image_of
-        from harness.engine.task.pictures import media_of, prepared
-
         media = media_of(prompt)
         image = image_of(media)
         template = getattr(self._processor, "chat_template", None)
@@ -68,8 +61,6 @@ class Captioner:
 
     def run(self, prepared: Prepared, stopwatch: Stopwatch, max_new_tokens: int) -> Any:
         """Look at the picture once, then write token by token."""
-        from harness.engine.task.generating import GREEDY, encoder_watched
-
         steps = _Steps()
         with encoder_watched(self._encoder, stopwatch):
             written = self._model.generate(
@@ -79,9 +70,6 @@ class Captioner:
 
     def read(self, prepared: Prepared, raw: Any, prompt: Prompt) -> Result:  # noqa: ARG002
         """The sentence. What stands before the tokens that were written, as a chat's prompt, is no part of it."""
-        from harness.engine.task.generating import finish_reason
-        from harness.engine.task.runner import Result
-
         sequence, n_written, most = raw
         ids = sequence[len(sequence) - n_written :].tolist()
         text = self._processor.decode(ids, skip_special_tokens=True).strip()
@@ -121,8 +109,6 @@ def _encoder_of(model: Any) -> Any:
 
 def _end_ids(model: Any) -> frozenset[int]:
     """Ids that end a sentence; BLIP's is the one that its text part calls a separator."""
-    from harness.engine.task.generating import end_ids_of
-
     separator = getattr(model.config.get_text_config(), "sep_token_id", None)
     own = frozenset() if separator is None else frozenset([int(separator)])
     return end_ids_of(model.generation_config) | end_ids_of(model.config) | own
@@ -171,8 +157,9 @@ TASK = Task(
     model="Salesforce/blip-image-captioning-large",  # its smaller sister has pickled weights alone
     loads="AutoModelForImageTextToText",
     phases=("encode", "decode"),
+    imports=("PIL",),
     max_new_tokens=32,
     note="Decoding the file, resizing and reading the tokens are outside of the query. Greedy, one beam.",
-    open=_open,
+    open=Captioner,
     stand_in=StandIn(name="git-base", write=write_captioner),
 )

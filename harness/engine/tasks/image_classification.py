@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from harness.engine.task.classes import Classes
 from harness.engine.task.description import StandIn, Task
-from harness.records import Finding, FindingCode, InputColumns, Prompt
-
-if TYPE_CHECKING:
-    from harness.engine.task.runner import Opened, Place, Prepared, Result
-    from harness.engine.task.stopwatch import Stopwatch
-
-
-def _open(place: Place) -> ImageClassifier:
-    return ImageClassifier(place)
+from harness.engine.task.media import image_of, media_of
+from harness.engine.task.pictures import prepared
+from harness.engine.task.runner import Opened, Place, Prepared, Result
+from harness.engine.task.stopwatch import Stopwatch
+from harness.records import InputColumns, Prompt
 
 
 class ImageClassifier:
@@ -32,13 +29,10 @@ class ImageClassifier:
         self.opened: Opened = open_model(place, ["AutoModelForImageClassification"])
         self._processor: Any = AutoImageProcessor.from_pretrained(place.source.location, **keywords_of(place))
         self._model = self.opened.model
-        self._labels = {int(number): str(label) for number, label in self._model.config.id2label.items()}
+        self._classes = Classes.of(self._model.config)
 
     def prepare(self, prompt: Prompt, max_new_tokens: int) -> Prepared:  # noqa: ARG002 - it writes nothing
         """Decoded, resized and cropped as the model's processor does it."""
-        from harness.engine.task.media import image_of
-        from harness.engine.task.pictures import media_of, prepared
-
         media = media_of(prompt)
         encoded = self._processor(images=image_of(media), return_tensors="pt")
         return prepared(media, encoded, self._model, self._processor)
@@ -49,12 +43,8 @@ class ImageClassifier:
 
     def read(self, prepared: Prepared, raw: Any, prompt: Prompt) -> Result:  # noqa: ARG002
         """Its name, in the model's own words."""
-        from harness.engine.task.runner import Result
-        from harness.labels import is_known
-
-        known = prompt.reference is None or is_known(prompt.reference, self._labels.values())
-        doubt = Finding(code=FindingCode.LABEL_UNKNOWN, detail=f"{prompt.prompt_id}: {prompt.reference}")
-        return Result(text=self._labels[raw], findings=() if known else (doubt,), comparable=known)
+        doubts = self._classes.doubts([prompt.reference] if prompt.reference else [])
+        return Result(text=self._classes[raw], findings=doubts, comparable=not doubts)
 
 
 def write_classifier(folder: Path, **shape: Any) -> None:
@@ -88,7 +78,8 @@ TASK = Task(
     model="microsoft/resnet-50",
     loads="AutoModelForImageClassification",
     phases=("forward",),
+    imports=("PIL",),
     note="Decoding, resizing and copying to the device are outside of the query.",
-    open=_open,
+    open=ImageClassifier,
     stand_in=StandIn(name="resnet-50", write=write_classifier),
 )

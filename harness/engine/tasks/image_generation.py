@@ -5,22 +5,17 @@ from __future__ import annotations
 import hashlib
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from harness.engine.task.denoising import denoiser_watched
 from harness.engine.task.description import StandIn, Task
+from harness.engine.task.runner import Place, Prepared, Result
+from harness.engine.task.stopwatch import Stopwatch
 from harness.errors import CellFailed, UnusableInput
 from harness.records import Finding, FindingCode, InputColumns, Prompt
 
-if TYPE_CHECKING:
-    from harness.engine.task.runner import Place, Prepared, Result
-    from harness.engine.task.stopwatch import Stopwatch
-
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's names, by the number of channels."""
-
-
-def _open(place: Place) -> ImageGenerator:
-    return ImageGenerator(place)
 
 
 class ImageGenerator:
@@ -37,8 +32,6 @@ class ImageGenerator:
 
     def prepare(self, prompt: Prompt, max_new_tokens: int) -> Prepared:  # noqa: ARG002 - it writes nothing
         """The text; a pipeline tokenizes it by itself, and leaves out what its text encoders cannot take."""
-        from harness.engine.task.runner import Prepared
-
         if not prompt.text.strip():
             raise UnusableInput(f"The text of {prompt.prompt_id} is empty.", "Fill it in, or remove the row.")
         sizes: dict[str, int | float] = {}
@@ -55,8 +48,6 @@ class ImageGenerator:
         """One image, still on the device, and how many steps it took."""
         import torch
 
-        from harness.engine.task.denoising import denoiser_watched
-
         # The seed that the engine has just set. The noise is drawn where the denoiser is, so that nothing is copied.
         generator = torch.Generator(self._denoiser.device).manual_seed(torch.initial_seed())
         with denoiser_watched(self._denoiser, stopwatch, has_callback=self._has_callback) as denoising:
@@ -71,8 +62,6 @@ class ImageGenerator:
 
     def read(self, prepared: Prepared, raw: Any, prompt: Prompt) -> Result:  # noqa: ARG002
         """The image's pixels as a hash: equal images can be seen, and none is stored."""
-        from harness.engine.task.runner import Result
-
         image, n_steps = raw
         if not bool(image.isfinite().all()):
             raise CellFailed(
@@ -121,15 +110,16 @@ TASK = Task(
     model="stabilityai/sd-turbo",
     loads="AutoPipelineForText2Image",
     phases=("encode", "denoise", "decode"),
+    imports=("diffusers",),
     options={"steps": 0, "width": 0, "height": 0, "guidance_scale": 0.0},
     extra="diffusion",
     note=(
         "A query holds all that a pipeline does: tokenizing and text encoders (encode), every step (denoise), the VAE "
         "and, where a pipeline has one, its safety checker (decode). Turning the result into a picture is outside. "
         "An option of 0 is the pipeline's own; sd-turbo, sdxl-turbo and FLUX.1-schnell take the few steps, without "
-        "guidance, that their cards name. AI Energy Score took 30 steps. A guidance_scale of 1 is none. "
-        "Weights whose precision is not stated are float32."
+        "guidance, that their cards name. AI Energy Score's configuration asks for 30 steps; its table does not say. "
+        "A guidance_scale of 1 is none. Weights whose precision is not stated are float32."
     ),
-    open=_open,
+    open=ImageGenerator,
     stand_in=StandIn(name="stable-diffusion-layout-33m", write=_write_stand_in),
 )

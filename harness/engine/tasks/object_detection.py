@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from harness.engine.task.classes import Classes
 from harness.engine.task.description import StandIn, Task
+from harness.engine.task.media import image_of, media_of
+from harness.engine.task.pictures import prepared
+from harness.engine.task.runner import Opened, Place, Prepared, Result
+from harness.engine.task.stopwatch import Stopwatch
 from harness.errors import ScoringFailed
 from harness.objects import PictureObject, answer_of, read_reference
-from harness.records import Finding, FindingCode, InputColumns, Prompt
-
-if TYPE_CHECKING:
-    from harness.engine.task.runner import Opened, Place, Prepared, Result
-    from harness.engine.task.stopwatch import Stopwatch
+from harness.records import Finding, InputColumns, Prompt
 
 COCO = (
     "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, , stop sign, "
@@ -24,10 +25,6 @@ COCO = (
     "scissors, teddy bear, hair drier, toothbrush"
 )
 """COCO's 80 categories in the places 1 to 90 that it gives them (cocodataset.org); some places have none."""
-
-
-def _open(place: Place) -> Detector:
-    return Detector(place)
 
 
 class Detector:
@@ -43,14 +40,11 @@ class Detector:
         self.opened: Opened = open_model(place, ["AutoModelForObjectDetection"])
         self._processor: Any = AutoImageProcessor.from_pretrained(place.source.location, **keywords_of(place))
         self._model = self.opened.model
-        self._labels = {int(number): str(label) for number, label in self._model.config.id2label.items()}
+        self._classes = Classes.of(self._model.config)
 
     def prepare(self, prompt: Prompt, max_new_tokens: int) -> Prepared:  # noqa: ARG002 - it writes nothing
         """Decoded and resized as the model's processor does it; how large it was is kept for the boxes."""
         from dataclasses import replace
-
-        from harness.engine.task.media import image_of
-        from harness.engine.task.pictures import media_of, prepared
 
         media = media_of(prompt)
         image = image_of(media)
@@ -64,13 +58,11 @@ class Detector:
 
     def read(self, prepared: Prepared, raw: Any, prompt: Prompt) -> Result:
         """The objects, the surest first, their boxes in the picture's own pixels."""
-        from harness.engine.task.runner import Result
-
         _, size = prepared.inputs
         found = self._processor.post_process_object_detection(raw, threshold=0.0, target_sizes=[size])[0]
         rows = zip(found["scores"].tolist(), found["labels"].tolist(), found["boxes"].tolist(), strict=True)
         answer = answer_of(
-            PictureObject(label=self._labels[label], score=score, box=(x0, y0, x1 - x0, y1 - y0))
+            PictureObject(label=self._classes[label], score=score, box=(x0, y0, x1 - x0, y1 - y0))
             for score, label, (x0, y0, x1, y1) in rows
         )
         doubts = self._doubts(prompt)
@@ -78,15 +70,11 @@ class Detector:
 
     def _doubts(self, prompt: Prompt) -> tuple[Finding, ...]:
         """Whether the model knows none of the categories of a reference."""
-        from harness.labels import is_known
-
         try:
             wanted = sorted({thing.label for thing in read_reference(prompt.reference)}) if prompt.reference else []
         except ScoringFailed:
             return ()  # the scorer says so
-        if not wanted or any(is_known(label, self._labels.values()) for label in wanted):
-            return ()
-        return (Finding(code=FindingCode.LABEL_UNKNOWN, detail=f"{prompt.prompt_id}: {', '.join(wanted)}"),)
+        return self._classes.doubts(wanted)
 
 
 def write_detector(folder: Path, *, shortest_edge: int = 512, **shape: Any) -> None:
@@ -120,7 +108,8 @@ TASK = Task(
     model="hustvl/yolos-tiny",
     loads="AutoModelForObjectDetection",
     phases=("forward",),
+    imports=("PIL",),
     note="Decoding, resizing and sorting the boxes are outside of the query. A box is [x, y, width, height] in pixels.",
-    open=_open,
+    open=Detector,
     stand_in=StandIn(name="yolos-tiny", write=write_detector),
 )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.engine.task.description import StandIn, Task
+from harness.engine.task.runner import Opened, Place, Prepared, Result
+from harness.engine.task.stopwatch import Stopwatch
+from harness.engine.task.texts import Tokenizer, filled
+from harness.engine.task.vocabulary import word_pieces
 from harness.errors import UnusableInput, UsageError
 from harness.records import InputColumns, Prompt
-
-if TYPE_CHECKING:
-    from harness.engine.task.runner import Opened, Place, Prepared, Result
-    from harness.engine.task.stopwatch import Stopwatch
 
 OVERLAP_TOKENS, LONGEST_ANSWER_TOKENS = 128, 30
 """Of neighbouring windows, and of an answer: what SQuAD's models are evaluated with since BERT (Devlin et al. 2019)."""
@@ -31,10 +31,6 @@ class Window:
     """Of each token of the passage: the characters from and up to which it goes."""
 
 
-def _open(place: Place) -> Answerer:
-    return Answerer(place)
-
-
 class Answerer:
     """A model that gives each token of a passage a score as an answer's start, and one as its end."""
 
@@ -47,7 +43,6 @@ class Answerer:
             UsageError: Its tokenizer does not say where in the text its tokens are.
         """
         from harness.engine.task.loading import open_model
-        from harness.engine.task.texts import Tokenizer
 
         self.opened: Opened = open_model(place, ["AutoModelForQuestionAnswering"])
         self._model = self.opened.model
@@ -64,9 +59,6 @@ class Answerer:
         Raises:
             UnusableInput: One of the two is empty, or the question leaves no room for the passage.
         """
-        from harness.engine.task.runner import Prepared
-        from harness.engine.task.texts import filled
-
         question = filled(prompt, prompt.text, "question")
         passage = filled(prompt, prompt.text_pair, "passage")
         windows = self._windows(question, passage, self._overlap(question, prompt))
@@ -80,8 +72,6 @@ class Answerer:
 
     def read(self, prepared: Prepared, raw: Any, prompt: Prompt) -> Result:
         """The stretch with the highest score of all windows; empty where "not in here" scores higher in each."""
-        from harness.engine.task.runner import Result
-
         assert prompt.text_pair is not None  # it was prepared
         best, (start, end) = max(_best(window, *scores) for window, scores in zip(prepared.inputs, raw, strict=True))
         null = min(
@@ -163,8 +153,6 @@ def write_stand_in(folder: Path, **shape: int) -> None:
     """
     from transformers import DistilBertConfig, DistilBertForQuestionAnswering
 
-    from harness.engine.task.vocabulary import word_pieces
-
     config = DistilBertConfig(**shape)
     DistilBertForQuestionAnswering(config).save_pretrained(folder)
     word_pieces(config.max_position_embeddings, segments=False).save_pretrained(folder)
@@ -187,6 +175,6 @@ TASK = Task(
     phases=("forward",),
     note="Tokenizing and choosing the stretch are outside of the query. A passage that is longer than the model's "
     "window is read in windows that overlap by 128 tokens, inside of the same query.",
-    open=_open,
+    open=Answerer,
     stand_in=StandIn(name="distilbert-base-answerer", write=write_stand_in),
 )

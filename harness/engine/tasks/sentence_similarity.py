@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.engine.task.description import StandIn, Task
+from harness.engine.task.runner import Opened, Place, Prepared, Result
+from harness.engine.task.stopwatch import Stopwatch
+from harness.engine.task.texts import Tokenizer, Tokens, filled
+from harness.engine.task.vocabulary import word_pieces
 from harness.errors import UsageError
 from harness.records import InputColumns, Prompt
-
-if TYPE_CHECKING:
-    from harness.engine.task.runner import Opened, Place, Prepared, Result
-    from harness.engine.task.stopwatch import Stopwatch
-    from harness.engine.task.texts import Tokens
 
 FLAGS = {
     "pooling_mode_cls_token": "cls",
@@ -30,10 +29,6 @@ PARTS = ("Transformer", "Pooling", "Normalize")
 """Modules of sentence-transformers that are followed. A cosine is the same with `Normalize` and without."""
 
 
-def _open(place: Place) -> SentencePair:
-    return SentencePair(place)
-
-
 class SentencePair:
     """An encoder whose tokens are pooled to one vector per sentence."""
 
@@ -46,7 +41,6 @@ class SentencePair:
             UsageError: It makes a sentence's vector in a way that is not known here.
         """
         from harness.engine.task.loading import open_model
-        from harness.engine.task.texts import Tokenizer
 
         self._poolings = _poolings(place)
         self.opened: Opened = open_model(place, ["AutoModel"], may_lack=("pooler",), pooling="+".join(self._poolings))
@@ -59,9 +53,6 @@ class SentencePair:
 
     def prepare(self, prompt: Prompt, max_new_tokens: int) -> Prepared:  # noqa: ARG002 - it writes nothing
         """Both sentences as one batch; what is longer than the model takes loses its end."""
-        from harness.engine.task.runner import Prepared
-        from harness.engine.task.texts import filled
-
         first = filled(prompt, prompt.text, "first sentence")
         second = filled(prompt, prompt.text_pair, "second sentence")
         tokens = self._tokenizer.encode(first, second)
@@ -83,8 +74,6 @@ class SentencePair:
 
     def read(self, prepared: Prepared, raw: Any, prompt: Prompt) -> Result:  # noqa: ARG002
         """The number, as text."""
-        from harness.engine.task.runner import Result
-
         return Result(text=f"{raw:.6f}")
 
 
@@ -154,8 +143,6 @@ def write_stand_in(folder: Path, **shape: int) -> None:
     """
     from transformers import BertConfig, BertModel
 
-    from harness.engine.task.vocabulary import word_pieces
-
     own = {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}
     config = BertConfig(**{**own, **shape})
     BertModel(config).save_pretrained(folder)
@@ -183,6 +170,6 @@ TASK = Task(
     phases=("forward",),
     note="Tokenizing is outside of the query. Both sentences are run together, as one batch; tokens are pooled as the "
     "model's 1_Pooling/config.json says, otherwise by their mean.",
-    open=_open,
+    open=SentencePair,
     stand_in=StandIn(name="all-minilm-l6-v2", write=write_stand_in),
 )

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.engine.task.description import StandIn, Task
-from harness.engine.task.generating import DECODE, ENCODE
+from harness.engine.task.generating import (
+    DECODE,
+    ENCODE,
+    GREEDY,
+    encoder_watched,
+    end_ids_of,
+    facts_of_generation,
+    finish_reason,
+)
+from harness.engine.task.runner import Opened, Place, Prepared, Result
+from harness.engine.task.stopwatch import Stopwatch
+from harness.engine.task.texts import Tokenizer, filled
+from harness.engine.task.vocabulary import byte_pairs
 from harness.records import InputColumns, Prompt
-
-if TYPE_CHECKING:
-    from harness.engine.task.runner import Opened, Place, Prepared, Result
-    from harness.engine.task.stopwatch import Stopwatch
 
 PREFIXES = {"t5": "summarize: "}
 """What a family that does several tasks is told where its config.json does not say (Raffel et al. 2020, App. D)."""
-
-
-def _open(place: Place) -> Summarizer:
-    return Summarizer(place)
 
 
 class Summarizer:
@@ -28,9 +32,7 @@ class Summarizer:
     last_phase = DECODE
 
     def __init__(self, place: Place) -> None:
-        from harness.engine.task.generating import end_ids_of, facts_of_generation
         from harness.engine.task.loading import open_model
-        from harness.engine.task.texts import Tokenizer
 
         opened = open_model(place, ["AutoModelForSeq2SeqLM"])
         self._model = opened.model
@@ -43,9 +45,6 @@ class Summarizer:
 
     def prepare(self, prompt: Prompt, max_new_tokens: int) -> Prepared:  # noqa: ARG002 - the answer needs no room here
         """Token ids on the device, behind the model's prefix; what is longer than its window loses its end."""
-        from harness.engine.task.runner import Prepared
-        from harness.engine.task.texts import filled
-
         rendered = self._prefix + filled(prompt, prompt.text, "text")
         tokens = self._tokenizer.encode(rendered)
         return Prepared(
@@ -57,17 +56,12 @@ class Summarizer:
 
     def run(self, prepared: Prepared, stopwatch: Stopwatch, max_new_tokens: int) -> Any:
         """The token ids of the summary, and how many it may have."""
-        from harness.engine.task.generating import GREEDY, encoder_watched
-
         with encoder_watched(self._model.get_encoder(), stopwatch):
             ids = self._model.generate(**prepared.inputs, **GREEDY, max_new_tokens=max_new_tokens)
         return ids[0], max_new_tokens
 
     def read(self, prepared: Prepared, raw: Any, prompt: Prompt) -> Result:  # noqa: ARG002
         """The summary, without the token that the decoder is started with."""
-        from harness.engine.task.generating import finish_reason
-        from harness.engine.task.runner import Result
-
         made, max_new_tokens = raw
         ids = made.tolist()[1:]
         return Result(
@@ -92,8 +86,6 @@ def write_stand_in(folder: Path, **shape: int) -> None:
     """
     from transformers import T5Config, T5ForConditionalGeneration
 
-    from harness.engine.task.vocabulary import byte_pairs
-
     config = T5Config(decoder_start_token_id=0, n_positions=512, **shape)
     T5ForConditionalGeneration(config).save_pretrained(folder)
     byte_pairs(config.n_positions).save_pretrained(folder)
@@ -117,6 +109,6 @@ TASK = Task(
     max_new_tokens=128,
     note="Tokenizing and decoding the ids are outside of the query. Greedy, one beam; what else the model's own "
     "generation config asks for is kept, such as a least length.",
-    open=_open,
+    open=Summarizer,
     stand_in=StandIn(name="t5-small", write=write_stand_in),
 )

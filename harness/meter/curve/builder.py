@@ -24,15 +24,17 @@ from harness.meter.curve.neighbourhood import PowerPolls, observed_around
 from harness.meter.curve.shape import Z_95, Shape, shaped
 from harness.meter.curve.status import Happening, Status
 from harness.meter.curve.ticks import CounterTicks, Tick, power_ticks
+from harness.meter.curve.unfollowed import unfollowed_j
 from harness.records import MARK_CHANNEL, Channel, Edge, Finding, FindingCode, Quantity, Segment
 
 AROUND_S = 0.31
 """So far after a tick is looked at to say how its energy was spent: power lingers for up to 300 ms."""
 FEWEST_AROUND, MOST_AROUND = 2, 5
 """Ticks on either side that are looked at."""
-MOST_EDGES = 32
-"""More edges than this around a tick (a span per token) are too many for power to follow each."""
-MOST_TARGETS = 16
+MOST_EDGES = 64
+"""More edges than this around a tick are too many for power to follow each: fewer ticks are looked at then, and if
+there are too many even beside its two neighbours (a span per token), none is followed."""
+MOST_TARGETS = 64
 """Instants in a tick whose energy is asked for one by one."""
 POWER_FLOOR = 0.02
 """Relative change of power between two readings that is charged even where they agree."""
@@ -234,7 +236,7 @@ class CurveBuilder:
 
     def _append_shaped(self, tick: Tick, inside: list[float]) -> None:
         assert tick.energy_j is not None
-        around = self._around()
+        around, edges = self._surroundings()
         quarters = [tick.time_start_s + share * tick.duration_s for share in (0.25, 0.5, 0.75)]
         # More than so many are thinned: what lies between two of them is a straight line.
         targets = sorted({*inside[:: len(inside) // MOST_TARGETS + 1], *quarters})
@@ -243,9 +245,13 @@ class CurveBuilder:
             tick.energy_j,
             targets,
             observed_around(around, self.channel, self._power, self._polls),
-            self._edges_among(around),
+            edges or [],
             self._habit,
         )
+        if edges is None:
+            own = self._edges_between(tick.time_start_s, tick.time_end_s)
+            more_j = unfollowed_j((tick.time_start_s, tick.time_end_s), tick.energy_j, shape.time_s, own) / Z_95
+            shape = replace(shape, covariance_j2=shape.covariance_j2 + np.outer(more_j, more_j))
         late_s = max(tick.half_bracket_start_s, tick.half_bracket_end_s)
         if late_s > LATE_S:
             # Energy of a neighbour may be in this tick, and no account of the power can know where it belongs.
@@ -311,6 +317,20 @@ class CurveBuilder:
         self._knot(tick.time_end_s, tick.energy_j or 0.0, width_j, gathered_j2=gathered_j2, blind_j2=blind_j2)
         self._base = (self._energies.last, self._variances.last, self._blind.last)
 
+    def _surroundings(self) -> tuple[list[Tick], list[tuple[float, Edge]] | None]:
+        """The ticks that are looked at to solve one, and the edges among them; None where power cannot follow them."""
+        within = [self._around(), self._own_beside(FEWEST_AROUND), self._own_beside(1)]
+        for around in within:
+            edges = self._edges_between(around[0].time_start_s, around[-1].time_end_s)
+            if len(edges) <= MOST_EDGES:
+                return around, edges
+        return within[0], None
+
+    def _own_beside(self, n: int) -> list[Tick]:
+        """The tick to be solved, and so many on either side, those that are not the counter's own left out."""
+        first, last = self._n_done - n, self._n_done + n
+        return [tick for place, tick in enumerate(self._ticks) if first <= place <= last and tick.code is None]
+
     def _around(self) -> list[Tick]:
         """Ticks around the one to be solved, those that are not the counter's own left out."""
         centre = self._ticks[self._n_done]
@@ -323,9 +343,8 @@ class CurveBuilder:
                 chosen.append(tick)
         return chosen
 
-    def _edges_among(self, around: list[Tick]) -> list[tuple[float, Edge]]:
-        """Edges among these ticks; none where they are too many for power to follow them."""
-        first = bisect.bisect_right(self._marks, around[0].time_start_s)
-        last = bisect.bisect_left(self._marks, around[-1].time_end_s)
-        pairs = list(dict.fromkeys(zip(self._marks[first:last], self._edges[first:last], strict=True)))
-        return pairs if len(pairs) <= MOST_EDGES else []
+    def _edges_between(self, time_start_s: float, time_end_s: float) -> list[tuple[float, Edge]]:
+        """Marked edges inside of a stretch, each once."""
+        first = bisect.bisect_right(self._marks, time_start_s)
+        last = bisect.bisect_left(self._marks, time_end_s)
+        return list(dict.fromkeys(zip(self._marks[first:last], self._edges[first:last], strict=True)))

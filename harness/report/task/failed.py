@@ -25,6 +25,7 @@ OF_QUALITY = {
 SENTENCES: Mapping[str, str] = {
     FindingCode.FEW_CORRECT: "Fewer than ten answers are right: joules per right answer, and their interval, are "
     "uncertain.",
+    FindingCode.NOTHING_SCORED: "No answer was scored, so how good they are is unknown.",
 }
 STEPS = {
     FindingCode.SHORTER_THAN_TWO_TICKS: "Believe the mean of all queries, not a single one's joules.",

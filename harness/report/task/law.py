@@ -38,6 +38,11 @@ class ShownLaw:
         return self.at_zero.value is not None and self.more.value is not None
 
     @property
+    def has_fixed_part(self) -> bool:
+        """Whether a query certainly takes something whatever its size: the line is above zero there."""
+        return self.is_fitted and self.at_zero.low is not None and self.at_zero.low > 0
+
+    @property
     def noun(self) -> str:
         """The size, in the plural."""
         return NOUNS.get(self.law.size, self.law.size.replace("_", " "))
@@ -47,10 +52,10 @@ class ShownLaw:
         """It in a sentence."""
         ends = ends_of(unit_for([self.per_unit.value], self.base).estimate(self.per_unit))
         words = f"{self._amount(self.per_unit)} per {self.law.unit}{f' (95 %: {ends})' if ends else ''}"
-        if not self.is_fitted:
+        if not self.has_fixed_part:
             return words
         zero, more = self._amount(self.at_zero), self._amount(self.more)
-        return f"{words}: a query of size 0 costs {zero}, and each {self.law.unit} {more} more"
+        return f"{words}: {zero} whatever the size, and {more} for each {self.law.unit}"
 
     @property
     def why_no_line(self) -> str:
@@ -59,7 +64,7 @@ class ShownLaw:
             return ""
         code = next((finding.code for finding in self.more.findings), None)
         if code is FindingCode.COLLINEAR:
-            return "All queries are of about one size: what one of size 0 costs is not known."
+            return "All queries are of about one size: what a query takes whatever its size is not known."
         return "There is no line through the queries." + (f" {code.sentence}" if code is not None else "")
 
     def _amount(self, estimate: Estimate) -> str:

@@ -18,7 +18,7 @@ ROOM = 1.06
 """Of an axis beyond its largest value."""
 
 Line = tuple[float, float]
-"""What a query of size 0 takes, and each unit more, in the unit of the chart."""
+"""What a query takes whatever its size, and each unit more, in the unit of the chart."""
 
 
 def size_panels(summary: Summary, queries: Sequence[QueryFigures], measure: Measure) -> tuple[Panel, ...]:
@@ -55,7 +55,10 @@ def _panel(law: ShownLaw, queries: Sequence[QueryFigures], measure: Measure) -> 
         for size, value, prompt_id in points[:N_POINTS_MOST]
     )
     left_out = len(points) - len(dots)
-    notes = [f"{law.words}{'; that is the line' if law.is_fitted else ', of all queries together'}.", law.why_no_line]
+    notes = [f"{law.words}{'; that is the line' if law.has_fixed_part else ', of all queries together'}."]
+    if law.is_fitted and not law.has_fixed_part:
+        notes.append("The line is fitted to them: whether it begins above zero is not certain.")
+    notes.append(law.why_no_line)
     notes += [f"{left_out:,} further queries are not drawn."] if left_out else []
     return Panel(
         name="size",
@@ -99,8 +102,8 @@ def _grid(shown: ShownLaw) -> Grid:
     rows = [("queries", f"{law.n_queries:,}"), (f"{shown.noun} of a query, mean", digits(law.mean))]
     for words, each in (
         (f"per {law.unit}", shown.per_unit),
-        ("a query of size 0", shown.at_zero),
-        (f"each {law.unit} more", shown.more),
+        ("whatever the size, by the line", shown.at_zero),
+        (f"each {law.unit}, by the line", shown.more),
     ):
         unit = unit_for([each.value], shown.base)
         rows.append((f"{words}, {unit.name}", UNKNOWN if each.value is None else with_ends(unit.estimate(each))))

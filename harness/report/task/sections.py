@@ -103,7 +103,7 @@ def _laws(summary: Summary, mode: ModeSummary) -> Iterator[Row]:
             yield wide(shown.why_no_line)
         if not shown.is_fitted:
             continue
-        for words, each in (("a query of size 0", shown.at_zero), (f"each {law.unit} more", shown.more)):
+        for words, each in (("whatever the size", shown.at_zero), (f"each {law.unit}", shown.more)):
             unit = unit_for([each.value], base)
             yield wide(f"{words}, {unit.name}", with_ends(unit.estimate(each)))
         if law.residual_relative_sd is not None:
