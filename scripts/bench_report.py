@@ -58,7 +58,7 @@ QUERY = (
     '"block":1,"time_start_s":{start!r},"time_end_s":{end!r},"output":{{"sizes":{{"prompt_tokens":{prompt},'
     '"thinking_tokens":{thinking},"answer_tokens":{answer},"output_tokens":{output}}},"finish_reason":"{reason}",'
     '"rendered_prompt_sha256":"{rendered}","thought":{thought},"rendered_prompt":"<|user|>{id}<|end|><|assistant|>",'
-    '"text":"{text}","text_sha256":"{hash}"}},"score":{{"correct":{correct},"extracted":"{extracted}"}},'
+    '"text":"{text}","text_sha256":"{hash}"}},"score":{{"correct":{correct},"extracted":"{extracted}","values":{{}}}},'
     '"readings":[{reading}],"findings":[{finding}],"service":null}}\n'
 )
 GAP = (
