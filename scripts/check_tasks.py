@@ -51,7 +51,7 @@ class Row:
     task: str
     model: str
     n_measured: int
-    seconds: float
+    seconds: float | None
     energy: str
     quality: str
     phases: str
@@ -115,7 +115,7 @@ def checked(
             task=task.name,
             model=named,
             n_measured=0,
-            seconds=0.0,
+            seconds=None,
             energy="-",
             quality="-",
             phases="-",
@@ -186,7 +186,7 @@ def row_of(task: Task, summary: Summary, case: Case, faults: Sequence[str]) -> R
         task=task.name,
         model=summary.cell.model,
         n_measured=sum(each.n_queries - each.n_failed for each in summary.modes),
-        seconds=mode.duration_s.value or 0.0,
+        seconds=mode.duration_s.value,
         energy="-" if energy is None else f"{energy:.3g}{' estimated' if summary.estimated else ''}",
         quality=quality[0] if quality else "-",
         phases=", ".join(f"{name} {seconds:.2g} s" for name, seconds in mode.phases_s.items()),
@@ -209,6 +209,11 @@ def fake_board(scratch: Path) -> tuple[dict[str, str], float]:
     return {**os.environ, **fake.environment(fake.build(folder).parent, file)}, board.idle_w + POWER_W
 
 
+def shown(seconds: float | None) -> str:
+    """As the table has it."""
+    return "-" if seconds is None else f"{seconds:.3g}"
+
+
 def print_rows(rows: Sequence[Row]) -> None:
     """The table, and what was not as it should be."""
     print(
@@ -218,7 +223,7 @@ def print_rows(rows: Sequence[Row]) -> None:
     for row in rows:
         verdict = "yes" if not row.faults else "NO: " + "; ".join(row.faults)
         print(
-            f"| {row.task} | {row.model} | {row.n_measured} | {row.seconds:.3g} | {row.energy} | {row.quality} | "
+            f"| {row.task} | {row.model} | {row.n_measured} | {shown(row.seconds)} | {row.energy} | {row.quality} | "
             f"{row.phases} | {row.wrong} | {verdict} |"
         )
 

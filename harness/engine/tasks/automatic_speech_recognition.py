@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import string
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def _open(place: Place) -> Recogniser:
     return Writer(place, replace(opened, generation=facts_of_generation(opened.model.generation_config)))
 
 
-class Recogniser:
+class Recogniser(ABC):
     """What both kinds need of a sound, before the window: decoded, resampled, turned into the model's features."""
 
     last_phase: str
@@ -73,13 +74,13 @@ class Recogniser:
             findings=findings,
         )
 
+    @abstractmethod
     def run(self, prepared: Prepared, stopwatch: Stopwatch, max_new_tokens: int) -> Any:
         """The model's work."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, prepared: Prepared, raw: Any, prompt: Prompt) -> Result:
         """The words."""
-        raise NotImplementedError
 
     def _window(self, n_samples: int) -> tuple[int | None, dict[str, Any]]:  # noqa: ARG002 - Whisper's asks for it
         """Samples after which the sound is cut (None: nowhere), and what the extractor is told."""
